@@ -1,0 +1,1 @@
+"""In what order: recipe reader, plan, Prefect flow, command line."""

@@ -1,0 +1,104 @@
+"""From a recipe to a plan: every stage's identity and fingerprint, and whether the store has it already."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flows.recipe import Recipe, StageSpec
+from tasks.core.store import Hit, Store, code_hash, fingerprint_of, identity_of
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage of the recipe with its identity. `found` is None until somebody looked it up in the store."""
+
+    spec: StageSpec
+    identity: dict[str, Any]
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """The stage's name in the recipe."""
+        return self.spec.name
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """Names of the stages this one reads."""
+        names: list[str] = []
+        for source in self.spec.inputs.values():
+            names += [source] if isinstance(source, str) else list(source)
+        return tuple(dict.fromkeys(names))
+
+    def input_paths(self, store: Store, plan: "Plan") -> dict[str, str | dict[str, str]]:
+        """Input name → directory, or {stage name: directory}, as config.json holds them."""
+
+        def path(name: str) -> str:
+            stage = plan[name]
+            return str(store.path(stage.spec.stage.name, stage.fingerprint))
+
+        return {
+            key: path(source) if isinstance(source, str) else {name: path(name) for name in source}
+            for key, source in self.spec.inputs.items()
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of a recipe in order."""
+
+    recipe: Recipe
+    stages: tuple[PlannedStage, ...]
+
+    def __getitem__(self, name: str) -> PlannedStage:
+        return next(stage for stage in self.stages if stage.name == name)
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Work out every fingerprint. Reads local sources (to hash them) and nothing else."""
+    done: dict[str, PlannedStage] = {}
+    for spec in recipe.stages:
+        fingerprints = {
+            key: done[source].fingerprint
+            if isinstance(source, str)
+            else {name: done[name].fingerprint for name in source}
+            for key, source in spec.inputs.items()
+        }
+        identity = identity_of(spec.stage, spec.config, fingerprints)
+        done[spec.name] = PlannedStage(spec, identity, fingerprint_of(identity))
+    return Plan(recipe, tuple(done.values()))
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a run would do with a stage. `seconds` is what the last build of this kind of stage took, None if unknown."""
+
+    stage: PlannedStage
+    cached: bool
+    reason: str
+    seconds: float | None
+
+
+def look_ahead(plan: Plan, store: Store, rebuild: frozenset[str] = frozenset()) -> list[Outlook]:
+    """For every stage: cached, or to be built and why, and roughly how long that takes."""
+    history = _past_seconds(plan, store)
+    outlooks = []
+    for stage in plan.stages:
+        found = store.lookup(stage.spec.stage.name, stage.fingerprint)
+        if stage.name in rebuild:
+            outlooks.append(Outlook(stage, False, "--rebuild", history.get(stage.name)))
+        elif isinstance(found, Hit):
+            drifted = found.has_drifted(code_hash(stage.spec.stage))
+            reason = f"built by other code; --rebuild {stage.name} builds it anew" if drifted else ""
+            outlooks.append(Outlook(stage, True, reason, found.record.provenance.wall_s))
+        else:
+            outlooks.append(Outlook(stage, False, found.reason, history.get(stage.name)))
+    return outlooks
+
+
+def _past_seconds(plan: Plan, store: Store) -> Mapping[str, float]:
+    """Stage name → wall seconds of its last build in an earlier run of the same recipe."""
+    seconds: dict[str, float] = {}
+    for run in reversed(store.runs()):
+        if run.recipe == plan.recipe.name:
+            seconds |= {stage.name: stage.wall_s for stage in run.stages if stage.state == "built"}
+    return seconds

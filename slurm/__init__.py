@@ -1,0 +1,1 @@
+"""Where: launchers that start a stage's process and watch it."""

@@ -1,0 +1,1 @@
+"""How: one stage a file, and `tasks.core` for what stages share."""

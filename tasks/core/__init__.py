@@ -1,0 +1,1 @@
+"""What stages share. Imports nothing from flows, slurm or a stage."""

@@ -1,0 +1,1 @@
+"""Countdown: from some numbers, each used once, and + - * /, reach a target."""

@@ -1,0 +1,26 @@
+"""JSON files that are either whole or absent."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` so that a reader, or a kill -9, sees the old file or the new one and nothing between."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` through a temporary file in the same directory, fsync and rename."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file. Raises OSError when it is missing and json.JSONDecodeError when it is damaged."""
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,62 @@
+"""The programmatic teacher as a distilabel LLM: it searches where a model would sample."""
+
+import json
+import random
+from typing import Any
+
+from distilabel.models.llms.base import LLM
+
+from tasks.core.countdown.search import write_trace
+from tasks.core.errors import UserError
+
+
+class SolverLLM(LLM):
+    """Writes Countdown searches from the problem's numbers and target, which it reads from the gold, not the prompt.
+
+    An input is a request as `pipeline.WriteTraces.format_input` makes it. The same request always gets the same text.
+    """
+
+    hit_rate: float
+    max_failed_tries: int
+    guess_rate: float
+    error_rate: float
+    operators: str
+    max_value: int
+
+    @property
+    def model_name(self) -> str:
+        """The teacher's name."""
+        return "solver"
+
+    def generate(self, inputs: list[dict[str, Any]], num_generations: int = 1) -> list[dict[str, Any]]:
+        """One text per request; `num_tokens` counts its words, `latency_s` is 0, for nothing is waited for."""
+        assert num_generations == 1, "a request is one sample"
+        return [self._write(request) for request in inputs]
+
+    def _write(self, request: dict[str, Any]) -> dict[str, Any]:
+        gold = json.loads(request["answer"])
+        try:
+            text, erred = write_trace(
+                gold["numbers"],
+                gold["target"],
+                rng=random.Random(request["seed"]),
+                hit_rate=self.hit_rate,
+                max_failed_tries=self.max_failed_tries,
+                guess_rate=self.guess_rate,
+                error_rate=self.error_rate,
+                operators=self.operators,
+                max_value=self.max_value,
+            )
+        except ValueError as unsolvable:
+            raise UserError(
+                f"The solver teacher cannot solve problem {request['problem_id']}: {unsolvable}. Make the "
+                "problems with the operators of `teacher.operators`, or raise `teacher.max_value`."
+            ) from None
+        return {
+            "generations": [text],
+            "statistics": {},
+            "finish_reason": ["stop"],
+            "num_tokens": [len(text.split())],
+            "latency_s": [0.0],
+            "teacher_erred": [erred],
+        }

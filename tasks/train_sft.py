@@ -1,0 +1,87 @@
+"""train_sft: supervised fine-tuning on verified traces with TRL's SFTTrainer.
+
+In: a checkpoint (`model`) and `traces.parquet` of verify_traces. Out: `model/`, `history.jsonl` (one row per TRL log),
+`swanlog/` (SwanLab's files), `metrics.json`; with LoRA also `adapter/`. The loss counts the completion's tokens only.
+DeepSeek-R1, §2.3.1 (arXiv:2501.12948), calls this the cold start.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from tasks.core.errors import UserError
+from tasks.core.main import main
+from tasks.core.stage import Input, Stage, StageConfig
+from tasks.core.training import Lora, load_tokenizer, start_swanlab, train, trainer_arguments, write_metrics
+from tasks.core.trl_keys import trl_block, trl_identity
+
+
+class TrainSftConfig(StageConfig):
+    """How to fine-tune."""
+
+    sft: Annotated[dict[str, Any], trl_block("SFTConfig")]
+    """Keys of TRL's SFTConfig."""
+    seed: int
+    """Seeds the order of the batches and dropout."""
+    lora: Lora | None = None
+    """Low-rank adapters; full fine-tuning when left out."""
+
+    def identity(self) -> dict[str, Any]:
+        """As everywhere, without TRL's operational keys."""
+        return super().identity() | {"sft": trl_identity("SFTConfig", self.sft)}
+
+
+def train_sft(config: TrainSftConfig, *, out: Path, model: Path, traces: Path) -> None:
+    """Train, write the checkpoint and its curves. Resumes from OUT/work/checkpoints.
+
+    Raises UserError when there is no trace to learn from or the tokenizer has no chat template.
+    """
+    from trl import SFTConfig, SFTTrainer
+
+    tokenizer = load_tokenizer(model)
+    rows = _read_traces(traces / "traces.parquet")
+    start_swanlab(out, "sft")
+    trainer = SFTTrainer(
+        model=str(model / "model"),
+        args=SFTConfig(**trainer_arguments(config.sft, out, config.seed)),
+        train_dataset=rows,
+        processing_class=tokenizer,
+        peft_config=config.lora.to_peft() if config.lora else None,
+    )
+    metrics = train(trainer, out, "sft")
+    last = [row for row in trainer.state.log_history if "mean_token_accuracy" in row][-1:]
+    metrics |= {"num_traces": len(rows)} | ({"mean_token_accuracy": last[0]["mean_token_accuracy"]} if last else {})
+    write_metrics(out, metrics)
+
+
+def _read_traces(path: Path) -> Any:
+    """The rows as TRL's conversational prompt-completion format."""
+    from datasets import Dataset
+
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: `traces` must point at the output of verify_traces.")
+    rows = Dataset.from_parquet(
+        str(path), columns=["prompt", "completion"], cache_dir=str(path.parent), keep_in_memory=True
+    )
+    if len(rows) == 0:
+        raise UserError(f"{path} is empty: no trace survived verification, so there is nothing to learn from.")
+    return rows.map(
+        lambda text: {"completion": [{"role": "assistant", "content": text}]},
+        input_columns="completion",
+        remove_columns="completion",
+    )
+
+
+STAGE = Stage(
+    name="train_sft",
+    version=1,
+    config=TrainSftConfig,
+    run=train_sft,
+    inputs={
+        "model": Input(accepts=("fetch_model", "train_sft", "train_grpo")),
+        "traces": Input(accepts=("verify_traces",)),
+    },
+    libraries=("trl", "transformers", "torch", "peft"),
+)
+
+if __name__ == "__main__":
+    main(STAGE)

@@ -1,0 +1,251 @@
+"""generate_traces, through the process that the launcher starts: `python -m tasks.generate_traces DIR`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from tasks.core.errors import UserError
+from tasks.core.teachers.shards import Shards, request_seed
+from tasks.generate_traces import GenerateTracesConfig, generate_traces
+from tests.tasks.chat_server import ChatServer
+
+ROOT = Path(__file__).parents[2]
+SOLVER = {"kind": "solver", "max_failed_tries": 4, "error_rate": 0.25, "operators": "+-*"}
+NUM_PROBLEMS, NUM_TRACES, SHARD_SIZE = 150, 4, 20
+
+
+def write_problems(directory: Path, task: str = "countdown") -> Path:
+    """a + b - c = target for every problem, and a twin of each in the eval split."""
+    directory.mkdir()
+    rows = []
+    for i in range(NUM_PROBLEMS):
+        numbers = [20 + i % 30, 3 + i // 30, 2]
+        gold = json.dumps({"numbers": numbers, "target": numbers[0] + numbers[1] - numbers[2]})
+        prompt = [{"role": "user", "content": gold}]
+        for split in ("train", "eval"):
+            row = {"problem_id": f"{split}-{i}", "split": split, "task": task, "prompt": prompt, "answer": gold}
+            rows.append(row)
+    pq.write_table(pa.Table.from_pylist(rows), directory / "problems.parquet")
+    return directory
+
+
+def start(out: Path, problems: Path, **config: Any) -> subprocess.Popen[bytes]:
+    """Start the stage in `out`, logging to OUT/log.txt."""
+    out.mkdir(exist_ok=True)
+    config = {"seed": 7, "num_traces": NUM_TRACES, "shard_size": SHARD_SIZE, "teacher": SOLVER} | config
+    job = {"stage": "generate_traces", "config": config, "inputs": {"problems": str(problems)}}
+    (out / "config.json").write_text(json.dumps(job))
+    command = [sys.executable, "-m", "tasks.generate_traces", str(out)]
+    with (out / "log.txt").open("ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def finish(process: subprocess.Popen[bytes], out: Path) -> list[dict[str, Any]]:
+    assert process.wait(120) == 0, (out / "log.txt").read_text()
+    return pq.read_table(out / "traces.parquet").to_pylist()
+
+
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {timeout_s} s"
+        time.sleep(0.01)
+
+
+def num_committed(out: Path) -> int:
+    return len(list((out / "work" / "shards").glob("*.parquet")))
+
+
+def interrupt(process: subprocess.Popen[bytes], signal_number: int) -> None:
+    """Send the signal; the stage and every process that it has started must be gone within five seconds."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 3, "distilabel has not started its processes"
+    process.send_signal(signal_number)
+    _, alive = psutil.wait_procs([psutil.Process(process.pid), *family], timeout=5)
+    assert [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_problems(tmp_path_factory.mktemp("input") / "problems")
+
+
+@pytest.fixture(scope="module")
+def solver_run(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Path:
+    """The output of a run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("solver")
+    finish(start(out, problems), out)
+    return out
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    with ChatServer() as server:
+        yield server
+
+
+def openai_teacher(server: ChatServer, **fields: Any) -> dict[str, Any]:
+    sampling = {"temperature": 0.6, "top_p": 0.95, "max_new_tokens": 512}
+    return {"kind": "openai", "model": "tiny-r1", "base_url": server.base_url, "max_concurrent": 8} | sampling | fields
+
+
+def test_solver_run_every_problem_and_sample_once_in_order(solver_run: Path) -> None:
+    rows = pq.read_table(solver_run / "traces.parquet").to_pylist()
+    expected = [(f"train-{i}", sample) for i in range(NUM_PROBLEMS) for sample in range(NUM_TRACES)]
+    assert [(row["problem_id"], row["sample"]) for row in rows] == expected
+    columns = "problem_id sample task prompt answer completion finish_reason num_tokens latency_s teacher_erred teacher"
+    assert set(rows[0]) == set(columns.split())
+    for row in rows:
+        assert row["completion"].startswith("<think> ") and row["completion"].endswith(" </answer>")
+        assert row["num_tokens"] == len(row["completion"].split())
+        assert row["prompt"] == [{"role": "user", "content": row["answer"]}]
+
+
+def test_solver_run_metrics_count_the_traces(solver_run: Path) -> None:
+    rows = pq.read_table(solver_run / "traces.parquet").to_pylist()
+    metrics = json.loads((solver_run / "metrics.json").read_text())
+    assert metrics["num_problems"] == NUM_PROBLEMS
+    assert metrics["num_traces"] == NUM_PROBLEMS * NUM_TRACES == len(rows)
+    assert metrics["num_truncated"] == 0
+    assert metrics["num_tokens"] == sum(len(row["completion"].split()) for row in rows)
+    assert metrics["teacher_error_rate"] == pytest.approx(sum(row["teacher_erred"] for row in rows) / len(rows))
+    assert 0.15 < metrics["teacher_error_rate"] < 0.35  # 600 draws at 0.25: five standard deviations
+    progress = json.loads((solver_run / "progress.json").read_text())
+    assert (progress["done"], progress["total"], progress["unit"]) == (600, 600, "traces")
+
+
+def test_solver_run_killed_and_resumed_gives_the_same_file(solver_run: Path, problems: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    process = start(out, problems)
+    wait_for(lambda: num_committed(out) >= 3, "third shard")
+    interrupt(process, signal.SIGKILL)
+    num_kept = num_committed(out)
+    assert 3 <= num_kept < 30
+    ages = {path: path.stat().st_mtime_ns for path in (out / "work" / "shards").glob("*.parquet")}
+    # Another shard size and more workers on the resume: the cut of the first run stands, the rows are the same.
+    finish(start(out, problems, shard_size=33, num_workers=2), out)
+    assert (out / "traces.parquet").read_bytes() == (solver_run / "traces.parquet").read_bytes()
+    assert {path: path.stat().st_mtime_ns for path in ages} == ages, "a committed shard was written again"
+    assert f"{num_kept * SHARD_SIZE} of 600 traces are committed already" in (out / "log.txt").read_text()
+
+
+def test_endpoint_that_hangs_sigterm_ends_the_run_and_keeps_whole_shards(
+    problems: Path, tmp_path: Path, server: ChatServer
+) -> None:
+    out = tmp_path / "hanging"
+    server.hang_after = 2 * SHARD_SIZE + 5
+    process = start(out, problems, num_problems=15, teacher=openai_teacher(server))
+    wait_for(lambda: num_committed(out) == 2 and server.num_hanging == 8, "hanging request")
+    interrupt(process, signal.SIGTERM)
+    assert json.loads((out / "status.json").read_text())["state"] == "failed"
+    assert server.most_at_once == 8
+    rows = pq.read_table(out / "work" / "shards").to_pylist()
+    assert [(row["problem_id"], row["sample"]) for row in rows] == [(f"train-{i // 4}", i % 4) for i in range(40)]
+    for row in rows:
+        seed = request_seed(7, row["problem_id"], row["sample"])
+        assert row["completion"] == f"<think>\nseed {seed}\n</think>\n\n<answer> {row['answer']} </answer>"
+        assert row["finish_reason"] == ("length" if seed % 2 else "stop")
+        assert row["num_tokens"] == seed % 100 and row["latency_s"] > 0
+        assert row["teacher"] == "tiny-r1" and row["teacher_erred"] is None
+    for request in server.requests:
+        sampling = {key: request[key] for key in ("model", "temperature", "top_p", "max_tokens")}
+        assert sampling == {"model": "tiny-r1", "temperature": 0.6, "top_p": 0.95, "max_tokens": 512}
+
+
+@pytest.mark.slow
+def test_endpoint_failing_is_a_user_error_and_resumes_when_it_is_back(
+    problems: Path, tmp_path: Path, server: ChatServer
+) -> None:
+    out, config = tmp_path / "failing", {"num_problems": 15, "teacher": openai_teacher(server, max_retries=0)}
+    server.fail_after = SHARD_SIZE
+    assert start(out, problems, **config).wait(60) == 2
+    error = json.loads((out / "status.json").read_text())["error"]
+    for part in (server.base_url, "tiny-r1", "InternalServerError", "out of order", "train-", "run again"):
+        assert part in error
+    assert num_committed(out) == 1
+    server.fail_after, server.requests = None, []
+    assert len(finish(start(out, problems, **config), out)) == 60
+    assert len(server.requests) == 40, "the first shard was there already"
+
+
+@pytest.mark.slow
+def test_solver_run_interrupted_from_the_keyboard_ends_at_once(problems: Path, tmp_path: Path) -> None:
+    out = tmp_path / "interrupted"
+    process = start(out, problems)
+    wait_for(lambda: num_committed(out) >= 2, "second shard")
+    interrupt(process, signal.SIGINT)
+    assert process.returncode != 0
+    assert json.loads((out / "status.json").read_text())["state"] == "failed"
+
+
+def make_config(**fields: Any) -> GenerateTracesConfig:
+    config = {"seed": 7, "num_traces": 2, "teacher": SOLVER} | fields
+    return GenerateTracesConfig.model_validate_json(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"split": "eval"}, "evaluation problems never become traces"),
+        ({"num_traces": 0}, "greater than 0"),
+        ({"shard_size": 0}, "at least 1"),
+        ({"teacher": {"kind": "oracle"}}, "'solver', 'openai'"),
+        ({"teacher": SOLVER | {"error_rate": 1.5}}, "less than or equal to 1"),
+        ({"teacher": SOLVER | {"operators": "+^"}}, "one to four different ones"),
+        ({"teacher": SOLVER | {"temperature": 1.0}}, "Extra inputs are not permitted"),
+    ],
+)
+def test_config_bad_value_is_refused_with_what_is_allowed(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        make_config(**fields)
+
+
+def test_config_identity_leaves_out_where_and_how_fast() -> None:
+    teacher = {"kind": "openai", "model": "m", "temperature": 0.6, "top_p": 0.95, "max_new_tokens": 9}
+    here = make_config(teacher=teacher | {"base_url": "http://a/v1"})
+    there = make_config(teacher=teacher | {"base_url": "http://b/v1", "max_retries": 1}, shard_size=5, num_workers=2)
+    warmer = make_config(teacher=teacher | {"base_url": "http://a/v1", "temperature": 0.7})
+    assert here.identity() == there.identity()
+    assert here.identity() != warmer.identity()
+
+
+def test_solver_with_a_task_it_cannot_do_is_refused_before_the_start(tmp_path: Path) -> None:
+    problems = write_problems(tmp_path / "problems", task="math")
+    with pytest.raises(UserError, match=r"only solves countdown.*math.*'openai'"):
+        generate_traces(make_config(), out=tmp_path, problems=problems)
+    assert not (tmp_path / "work").exists()
+
+
+def test_split_without_problems_is_refused(problems: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no problem with split 'trian'"):
+        generate_traces(make_config(split="trian"), out=tmp_path, problems=problems)
+
+
+def test_request_seed_differs_by_run_problem_and_sample() -> None:
+    seeds = {request_seed(seed, problem, sample) for seed in (0, 1) for problem in ("a", "b") for sample in (0, 1)}
+    assert len(seeds) == 8
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_shards_with_another_key_are_thrown_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    requests = [{"problem_id": f"p{i}", "sample": 0} for i in range(5)]
+    shards = Shards.plan(tmp_path, requests, shard_size=2, key="a")
+    assert (shards.num_shards, [shards.size(i) for i in range(3)]) == (3, [2, 2, 1])
+    shards.commit(1, requests[2:4])
+    again = Shards.plan(tmp_path, requests, shard_size=5, key="a")
+    assert (again.shard_size, again.missing(), again.num_committed()) == (2, [0, 2], 2)
+    assert [[row["problem_id"] for row in rows] for rows in again.read_requests([0, 2])] == [["p0", "p1"], ["p4"]]
+    assert Shards.plan(tmp_path, requests, shard_size=5, key="b").missing() == [0]
+    assert "throwing them away" in capsys.readouterr().out
