@@ -97,7 +97,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _dry_run(arguments)
     _plan(arguments)
     # Prefect's own log goes to its server; on the terminal it would tear the live view apart.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     from flows.run import run_in_terminal
 

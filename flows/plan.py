@@ -70,7 +70,7 @@ def make_plan(recipe: Recipe) -> Plan:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a run would do with a stage. `seconds` is what the last build of this kind of stage took, None if unknown."""
+    """What a run would do with a stage. `seconds` is what its last build took, None when there was none."""
 
     stage: PlannedStage
     cached: bool

@@ -1,4 +1,4 @@
-"""What a person sees: the plan as a table, a live line per stage, the results. Plain lines when there is no terminal."""
+"""What a person sees: the plan, a live line per stage, the results. Plain lines when there is no terminal."""
 
 import time
 from collections.abc import Sequence

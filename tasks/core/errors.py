@@ -9,4 +9,4 @@ class UserError(Exception):
 
 
 class TransientError(Exception):
-    """Something outside failed that may work again soon, such as the network: exit code 75, and the flow tries again."""
+    """Something outside failed that may work again soon, such as the network: exit code 75, the flow tries again."""

@@ -22,7 +22,15 @@ from tasks.generate_traces import GenerateTracesConfig, generate_traces
 from tests.tasks.chat_server import ChatServer
 
 ROOT = Path(__file__).parents[2]
-SOLVER = {"kind": "solver", "max_failed_tries": 4, "error_rate": 0.25, "operators": "+-*"}
+SOLVER = {
+    "kind": "solver",
+    "hit_rate": 0.4,
+    "max_failed_tries": 4,
+    "guess_rate": 0.5,
+    "error_rate": 0.25,
+    "operators": "+-*",
+    "max_value": 1000,
+}
 NUM_PROBLEMS, NUM_TRACES, SHARD_SIZE = 150, 4, 20
 
 

@@ -70,7 +70,15 @@ def test_verify_traces_of_an_erring_teacher_rejects_exactly_its_errors(tmp_path:
         numbers = [3 + i % 7, 5, 7 + i % 11]
         gold = {"numbers": numbers, "target": numbers[0] + numbers[1] * 2 - 5 + numbers[2]}
         text, erred = write_trace(
-            numbers, gold["target"], rng=random.Random(i), max_failed_tries=3, error_rate=0.3, operators="+-*"
+            numbers,
+            gold["target"],
+            rng=random.Random(i),
+            hit_rate=0.4,
+            max_failed_tries=3,
+            guess_rate=0.5,
+            error_rate=0.3,
+            operators="+-*",
+            max_value=1000,
         )
         row = {"problem_id": f"p{i}", "answer": json.dumps(gold), "completion": text, "teacher_erred": erred}
         rows.append(row | {"num_tokens": len(text.split())})

@@ -107,9 +107,7 @@ def build_llm(teacher: SolverTeacher | OpenAITeacher) -> LLM:
     """The distilabel LLM of a teacher config."""
     if isinstance(teacher, OpenAITeacher):
         return OpenAITeacherLLM.from_config(teacher)
-    return SolverLLM(
-        max_failed_tries=teacher.max_failed_tries, error_rate=teacher.error_rate, operators=teacher.operators
-    )
+    return SolverLLM(**teacher.model_dump(exclude={"kind"}))
 
 
 def run(work: Path) -> None:
