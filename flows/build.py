@@ -1,21 +1,23 @@
 """Build one stage: look it up, lock it, stage it, launch it, watch it, publish it."""
 
 import json
+import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flows.plan import Plan, PlannedStage
-from slurm.job import USER_ERROR, End, Job, Launcher, log_tail
-from tasks.core.errors import UserError
+from slurm.job import STATUS, USER_ERROR, End, Job, Launcher, RunningJob, log_tail, read_status
 from tasks.core.files import read_json, write_json
-from tasks.core.store import Hit, Lock, Run, Store, code_hash
+from tasks.core.store import Hit, Lock, Run, Store, code_hash, disk_errors
 
 POLL_EVERY_S = 0.2
+PROVENANCE = Path("work", "provenance.json")  # the stage's process leaves it when it ends well
+
+EventKind = Literal["waiting", "drifted", "cached", "building", "running", "built", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Event:
     """Something to show while a stage is built: `progress` is what the stage wrote into progress.json."""
 
     name: str
-    kind: str
+    kind: EventKind
     text: str = ""
     progress: dict[str, Any] | None = None
 
@@ -51,10 +53,15 @@ class StageFailed(Exception):
         self.stage_name, self.end, self.directory = name, end, directory
         super().__init__(self.describe())
 
+    @property
+    def is_user_error(self) -> bool:
+        """Whether the message says how the user can mend it, so that the log adds nothing."""
+        return self.end.exit_code == USER_ERROR
+
     def describe(self) -> str:
         """One paragraph, then the log's path and, unless the paragraph says it all, the log's tail."""
         text = f"stage {self.stage_name} failed: {self.end.error}\nlog: {self.directory / 'log.txt'}"
-        return text if self.end.exit_code == USER_ERROR else f"{text}\n{log_tail(self.directory)}"
+        return text if self.is_user_error else f"{text}\n{log_tail(self.directory)}"
 
 
 class Stopped(Exception):
@@ -65,7 +72,7 @@ class Stopped(Exception):
 class Builder:
     """Builds the stages of one plan in one store with one launcher.
 
-    Setting `stop` ends every job that runs, from whichever thread.
+    Setting `stop` ends every job that runs, from whichever thread. `num_cpus` is each stage's share of the cores.
     """
 
     plan: Plan
@@ -76,81 +83,121 @@ class Builder:
     rebuild: frozenset[str] = frozenset()
     num_cpus: int | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    _begun: set[str] = field(default_factory=set)  # to be rebuilt, and begun: a second attempt resumes
 
     def build(self, stage: PlannedStage) -> Built:
         """The artifact of `stage`, from the store or newly built.
 
-        Raises StageFailed, and UserError for trouble with the store.
+        Raises StageFailed, Stopped, LockLost, and UserError for trouble with the store.
         """
         kind, fingerprint = stage.spec.stage.name, stage.fingerprint
-        found = self.store.lookup(kind, fingerprint)
-        if isinstance(found, Hit) and stage.name not in self.rebuild:
+        may_reuse = stage.name not in self.rebuild
+        if may_reuse and isinstance(found := self.store.lookup(kind, fingerprint), Hit):
             return self._reuse(stage, found)
-        with self.store.lock(kind, fingerprint, lambda text: self.listen(Event(stage.name, "waiting", text))) as lock:
+        with self.store.lock(kind, fingerprint, lambda text: self._tell(stage, "waiting", text), self._pause) as lock:
             again = self.store.lookup(kind, fingerprint, lock)
-            if isinstance(again, Hit) and stage.name not in self.rebuild:
+            if may_reuse and isinstance(again, Hit):
                 return self._reuse(stage, again)
-            reason = "--rebuild" if isinstance(again, Hit) else again.reason
-            self.listen(Event(stage.name, "building", reason))
+            self._tell(stage, "building", "--rebuild" if isinstance(again, Hit) else again.reason)
             return self._build(stage, lock)
+
+    def _tell(self, stage: PlannedStage, kind: EventKind, text: str = "") -> None:
+        self.listen(Event(stage.name, kind, text))
+
+    def _pause(self, seconds: float) -> None:
+        """Sleep, but not through a cancellation."""
+        if self.stop.wait(seconds):
+            raise Stopped
 
     def _reuse(self, stage: PlannedStage, hit: Hit) -> Built:
         if hit.has_drifted(code_hash(stage.spec.stage)):
             text = f"was built by other code and is kept; --rebuild {stage.name} builds it anew"
-            self.listen(Event(stage.name, "drifted", text))
-        self.listen(Event(stage.name, "cached"))
+            self._tell(stage, "drifted", text)
+        self._tell(stage, "cached")
         return _built(stage, hit, cached=True, wall_s=0.0)
 
     def _build(self, stage: PlannedStage, lock: Lock) -> Built:
-        kind = stage.spec.stage
-        staging = self.store.staging(kind.name, stage.fingerprint, fresh=stage.name in self.rebuild)
-        write_json(
-            staging / "config.json",
-            {
-                "stage": kind.name,
-                "fingerprint": stage.fingerprint,
-                "config": stage.spec.config.model_dump(mode="json"),
-                "inputs": stage.input_paths(self.store, self.plan),
-                "run": self.run_of().model_dump(mode="json", by_alias=True),
-            },
-        )
-        started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-        resources = stage.spec.resources
-        job = Job(kind.name, staging, max(1, resources.gpus), resources.cpus or self.num_cpus)
-        self._run(stage, job)
-        wall_s = time.monotonic() - started
+        job, resources = job_of(stage, self.store, self.num_cpus), stage.spec.resources
+        self._watch(stage, job, self._found(stage, job) or self._started(stage, job))
+        started, wall_s = _times(job)
         hit = self.store.publish(
             lock,
             identity=stage.identity,
-            code=code_hash(kind),
-            provenance=read_json(staging / "work" / "provenance.json"),
-            started_at=started_at,
+            code=read_json(job.directory / "config.json")["code"],
+            provenance=read_json(job.directory / PROVENANCE),
+            started_at=started,
             wall_s=wall_s,
             gpu_s=wall_s * resources.gpus * resources.nodes,
         )
-        self.listen(Event(stage.name, "built"))
+        self._tell(stage, "built")
         return _built(stage, hit, cached=False, wall_s=wall_s)
 
-    def _run(self, stage: PlannedStage, job: Job) -> None:
-        """Run the job to its end; whatever interrupts this thread, the job's processes end too."""
-        running = self.launcher.start(job)
+    def _found(self, stage: PlannedStage, job: Job) -> RunningJob | None:
+        """The job as a flow that died left it, running or finished; ended and forgotten when it is to be rebuilt."""
+        found = self.launcher.find(job)
+        if found is None:
+            return None
+        if stage.name in self.rebuild - self._begun:
+            found.cancel()
+            return None
+        has_lost_its_work = found.poll() is not None and not (job.directory / PROVENANCE).is_file()
+        return None if has_lost_its_work else found
+
+    def _started(self, stage: PlannedStage, job: Job) -> RunningJob:
+        kind = stage.spec.stage
+        fresh = stage.name in self.rebuild and stage.name not in self._begun
+        self._begun.add(stage.name)
+        staging = self.store.staging(kind.name, stage.fingerprint, fresh=fresh)
+        config = {
+            "stage": kind.name,
+            "fingerprint": stage.fingerprint,
+            "code": code_hash(kind),  # now: by the time of publication somebody may have edited it
+            "config": stage.spec.config.model_dump(mode="json"),
+            "inputs": stage.input_paths(self.store, self.plan),
+            "run": self.run_of().model_dump(mode="json", by_alias=True),
+        }
+        with disk_errors(self.store.root):
+            (staging / STATUS).unlink(missing_ok=True)
+            write_json(staging / "config.json", config)
+            return self.launcher.start(job)
+
+    def _watch(self, stage: PlannedStage, job: Job, running: RunningJob) -> None:
+        """Follow the job to its end; whatever interrupts this thread, the job's processes end too."""
         try:
             while (end := running.poll()) is None:
-                if self.stop.is_set():
-                    raise Stopped(stage.name)
                 self.listen(Event(stage.name, "running", progress=_read_progress(job.directory)))
-                time.sleep(POLL_EVERY_S)
+                self._pause(POLL_EVERY_S)
         except BaseException:  # stopped, or an interrupt that reached this thread
             running.cancel()
+            self._tell(stage, "stopped")
             raise
         if end.exit_code:
-            self.listen(Event(stage.name, "failed", end.error))
+            self._tell(stage, "failed")
             raise StageFailed(stage.name, end, job.directory)
+
+
+def cores_per_stage(jobs: int) -> int:
+    """Each stage's share of the cores that this process may use, when `jobs` stages run at a time."""
+    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, num_cores // jobs)
+
+
+def job_of(stage: PlannedStage, store: Store, num_cpus: int | None = None) -> Job:
+    """The job that builds `stage`. Cores: the recipe's word, else the user's OMP_NUM_THREADS, else `num_cpus`."""
+    resources, kind = stage.spec.resources, stage.spec.stage.name
+    share = None if "OMP_NUM_THREADS" in os.environ else num_cpus
+    return Job(kind, store.staging_path(kind, stage.fingerprint), max(1, resources.gpus), resources.cpus or share)
 
 
 def _built(stage: PlannedStage, hit: Hit, *, cached: bool, wall_s: float) -> Built:
     kind = stage.spec.stage.name
     return Built(stage.name, kind, stage.fingerprint, hit.path, cached, wall_s, dict(hit.record.metrics))
+
+
+def _times(job: Job) -> tuple[str, float]:
+    """When the job's process started (ISO 8601, UTC) and how many seconds it took, by its own clock."""
+    started, ended = (float(str(read_status(job.directory)[key])) for key in ("started_at", "ended_at"))
+    return datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"), ended - started
 
 
 def _read_progress(directory: Path) -> dict[str, Any] | None:
@@ -159,10 +206,3 @@ def _read_progress(directory: Path) -> dict[str, Any] | None:
         return progress
     except (OSError, json.JSONDecodeError):
         return None
-
-
-def refuse_unknown_stages(plan: Plan, names: frozenset[str]) -> None:
-    """Raise UserError when --rebuild names a stage that the recipe does not have."""
-    known = [stage.name for stage in plan.stages]
-    for name in sorted(names - set(known)):
-        raise UserError(f"--rebuild {name}: the recipe has no such stage; it has {', '.join(known)}.")

@@ -2,13 +2,20 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tasks.core.errors import UserError
 
+if TYPE_CHECKING:
+    from flows.plan import Outlook, Plan
+    from tasks.core.store import Store
+
 EXIT_OK, EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+STORE_HELP = "where artifacts lie (default: $R1_STORE, else ./artifacts)"
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -31,11 +38,12 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="r1", description="R1-style reasoning training as one cached pipeline.")
-    parser.add_argument("--store", metavar="DIR", help="where artifacts lie (default: $R1_STORE, else ./artifacts)")
+    parser.add_argument("--store", metavar="DIR", help=STORE_HELP)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, text: str, command: Command) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--store", metavar="DIR", help=STORE_HELP, default=argparse.SUPPRESS)
         sub.set_defaults(command=command)
         return sub
 
@@ -47,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
                          help="change one value of the recipe, such as grpo.max_steps=4; may be repeated")  # fmt: skip
         sub.add_argument("--rebuild", action="append", default=[], metavar="STAGE", help="build this stage anew")
     run.add_argument("--dry-run", action="store_true", help="print the plan and every stage's command, run nothing")
-    run.add_argument("--jobs", type=_positive, default=1, help="how many stages may run at a time (default 1)")
+    run.add_argument("--jobs", type=_at_least(1), default=1, help="how many stages may run at a time (default 1)")
     add("recipes", "list the recipes", _recipes)
     listing = add("ls", "list the artifacts in the store", _ls)
     listing.add_argument("--runs", action="store_true", help="list the runs instead")
@@ -59,60 +67,77 @@ def _parser() -> argparse.ArgumentParser:
     verify = add("verify", "hash artifacts again and say which are damaged", _verify)
     verify.add_argument("refs", nargs="*", help="as in show; all artifacts when left out")
     gc = add("gc", "delete artifacts that no kept run uses", _gc)
-    gc.add_argument("--keep-runs", type=int, default=10, metavar="N", help="keep the newest N runs (default 10)")
+    gc.add_argument(
+        "--keep-runs", type=_at_least(0), default=10, metavar="N", help="keep the newest N runs (default 10)"
+    )
     gc.add_argument("--dry-run", action="store_true", help="only list what would go")
     return parser
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not allowed: give 1 or more")
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: give a whole number, {least} or more")
+        return int(text)
+
     return number
 
 
-def _store(arguments: argparse.Namespace) -> Any:
+def _store(arguments: argparse.Namespace) -> "Store":
     from tasks.core.store import Store, store_root
 
     return Store(store_root(arguments.store))
 
 
 def _plan(arguments: argparse.Namespace) -> int:
+    _print_plan(arguments, _store(arguments))
+    return EXIT_OK
+
+
+def _print_plan(arguments: argparse.Namespace, store: "Store") -> "tuple[Plan, list[Outlook]]":
     from rich.console import Console
 
-    from flows.build import refuse_unknown_stages
-    from flows.plan import look_ahead, make_plan
+    from flows.plan import look_ahead, make_plan, refuse_unknown_stages
     from flows.recipe import load_recipe
     from flows.view import print_plan
 
     plan = make_plan(load_recipe(arguments.recipe, arguments.overrides))
-    rebuild = frozenset(arguments.rebuild)
-    refuse_unknown_stages(plan, rebuild)
-    print_plan(Console(), plan, look_ahead(plan, _store(arguments), rebuild))
-    return EXIT_OK
+    refuse_unknown_stages(plan, arguments.rebuild)
+    outlooks = look_ahead(plan, store, frozenset(arguments.rebuild))
+    print_plan(Console(), plan, outlooks)
+    return plan, outlooks
 
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _dry_run(arguments)
-    _plan(arguments)
+    from tasks.core.store import check_writable
+
+    store = _store(arguments)
+    check_writable(store.root)
     # Prefect's own log goes to its server; on the terminal it would tear the live view apart.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    from flows.server import OwnServer
+
+    server = None if os.environ.get("PREFECT_API_URL") else OwnServer()  # first: it starts while we plan
+    plan, _ = _print_plan(arguments, store)
     from flows.run import run_in_terminal
 
-    return run_in_terminal(arguments.recipe, arguments.overrides, _store(arguments), arguments.rebuild, arguments.jobs)
+    return run_in_terminal(plan, store, frozenset(arguments.rebuild), arguments.jobs, server)
 
 
 def _dry_run(arguments: argparse.Namespace) -> int:
-    from flows.plan import make_plan
-    from flows.recipe import load_recipe
+    """Print the plan and the exact commands. Starts nothing, creates nothing."""
+    from flows.build import cores_per_stage, job_of
+    from slurm.local import LocalLauncher, threads
 
-    _plan(arguments)
-    store, plan = _store(arguments), make_plan(load_recipe(arguments.recipe, arguments.overrides))
-    for stage in plan.stages:
-        kind = stage.spec.stage.name
-        print(f"{stage.name}: python -m tasks.{kind} {store.staging_path(kind, stage.fingerprint)}")
+    store, launcher = _store(arguments), LocalLauncher()
+    _, outlooks = _print_plan(arguments, store)
+    for outlook in outlooks:
+        job = job_of(outlook.stage, store, cores_per_stage(arguments.jobs))
+        variables = [f"{name}={value}" for name, value in threads(job).items()]
+        if not outlook.cached:
+            print(f"{outlook.stage.name}: {shlex.join([*variables, *launcher.command(job)])}")
     return EXIT_OK
 
 

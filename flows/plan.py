@@ -1,16 +1,18 @@
 """From a recipe to a plan: every stage's identity and fingerprint, and whether the store has it already."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flows.recipe import Recipe, StageSpec
+from tasks.core.errors import UserError
+from tasks.core.spelling import nearest
 from tasks.core.store import Hit, Store, code_hash, fingerprint_of, identity_of
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage of the recipe with its identity. `found` is None until somebody looked it up in the store."""
+    """A stage of the recipe with its identity."""
 
     spec: StageSpec
     identity: dict[str, Any]
@@ -78,27 +80,51 @@ class Outlook:
     seconds: float | None
 
 
+def refuse_unknown_stages(plan: Plan, names: Iterable[str]) -> None:
+    """Raise UserError when --rebuild names a stage that the recipe does not have."""
+    known = [stage.name for stage in plan.stages]
+    for name in sorted(set(names) - set(known)):
+        raise UserError(
+            f"--rebuild {name}: the recipe has no such stage{nearest(name, known)}; it has {', '.join(known)}."
+        )
+
+
 def look_ahead(plan: Plan, store: Store, rebuild: frozenset[str] = frozenset()) -> list[Outlook]:
-    """For every stage: cached, or to be built and why, and roughly how long that takes."""
+    """For every stage: cached, or to be built and why, and roughly how long that takes.
+
+    A glance at records and sizes; the run itself reads every byte before it believes an artifact.
+    """
     history = _past_seconds(plan, store)
     outlooks = []
     for stage in plan.stages:
-        found = store.lookup(stage.spec.stage.name, stage.fingerprint)
+        found = store.glance(stage.spec.stage.name, stage.fingerprint)
         if stage.name in rebuild:
             outlooks.append(Outlook(stage, False, "--rebuild", history.get(stage.name)))
         elif isinstance(found, Hit):
-            drifted = found.has_drifted(code_hash(stage.spec.stage))
-            reason = f"built by other code; --rebuild {stage.name} builds it anew" if drifted else ""
+            reason = _doubts(stage, found, rebuild)
             outlooks.append(Outlook(stage, True, reason, found.record.provenance.wall_s))
         else:
             outlooks.append(Outlook(stage, False, found.reason, history.get(stage.name)))
     return outlooks
 
 
+def _doubts(stage: PlannedStage, hit: Hit, rebuild: frozenset[str]) -> str:
+    """Why the user may want to build this anew although its fingerprint is the same; empty when nothing speaks for it.
+
+    Only what the stage reads directly is looked at: a doubt about one stage is shown at that stage.
+    """
+    fix = f"--rebuild {stage.name} builds it anew"
+    if hit.has_drifted(code_hash(stage.spec.stage)):
+        return f"built by other code; {fix}"
+    if rebuilt := [name for name in stage.upstream if name in rebuild]:
+        return f"kept, though made from the old {' and '.join(rebuilt)}; {fix}"
+    return ""
+
+
 def _past_seconds(plan: Plan, store: Store) -> Mapping[str, float]:
     """Stage name → wall seconds of its last build in an earlier run of the same recipe."""
     seconds: dict[str, float] = {}
-    for run in reversed(store.runs()):
+    for run in reversed(store.readable_runs()):
         if run.recipe == plan.recipe.name:
             seconds |= {stage.name: stage.wall_s for stage in run.stages if stage.state == "built"}
     return seconds

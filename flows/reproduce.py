@@ -4,79 +4,40 @@ This is the one place where a stage becomes a Prefect task. A stage that the sto
 Prefect's own cache is off, because the store is the truth. What Prefect keeps of a stage is its small record.
 """
 
-import os
 import re
-import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from concurrent.futures import FIRST_COMPLETED
+from concurrent.futures import wait as wait_for_futures
 from pathlib import Path
-from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 from prefect import Task, flow, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectConcurrentFuture
 from prefect.logging import get_run_logger
-from prefect.states import Completed, State
+from prefect.states import Cancelled, Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.build import Builder, Built, Listener, StageFailed, Stopped, refuse_unknown_stages
-from flows.plan import Plan, PlannedStage, make_plan
+from flows.build import Builder, Built, Listener, StageFailed, Stopped, cores_per_stage
+from flows.ledger import Ledger
+from flows.plan import Plan, PlannedStage, make_plan, refuse_unknown_stages
 from flows.recipe import load_recipe
 from slurm.job import TRY_AGAIN
 from slurm.local import LocalLauncher
-from tasks.core.store import Run, RunStage, Store, check_writable, store_root
+from tasks.core.store import Store, check_writable, store_root
 
-StageState = Literal["running", "cached", "built", "failed", "cancelled"]
 RETRIES, RETRY_DELAY_S = 2, 10
 
+Futures = dict[str, PrefectConcurrentFuture[Any]]
 
-class Ledger:
-    """Keeps run.json of one run up to date, from whichever thread."""
 
-    def __init__(self, store: Store, plan: Plan, argv: list[str]) -> None:
-        self.store, self._lock = store, Lock()
-        recipe = plan.recipe
-        stages = [
-            RunStage(
-                name=stage.name,
-                stage=stage.spec.stage.name,
-                fingerprint=stage.fingerprint,
-                inputs={key: x if isinstance(x, str) else list(x) for key, x in stage.spec.inputs.items()},
-            )
-            for stage in plan.stages
-        ]
-        now = datetime.now(UTC)
-        self.run = Run(
-            run_id=f"{recipe.name}-{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}",
-            recipe=recipe.name,
-            recipe_path=str(recipe.path),
-            recipe_text=recipe.text,
-            overrides=list(recipe.overrides),
-            seed=recipe.seed,
-            argv=argv,
-            started_at=now.isoformat(timespec="seconds"),
-            stages=stages,
-        )
-        store.write_run(self.run)
+class RunFailed(Exception):
+    """Stages failed; `failures` holds the exception of each, in the recipe's order."""
 
-    def set_stage(self, name: str, state: StageState, wall_s: float = 0.0) -> None:
-        """Record what became of a stage."""
-        with self._lock:
-            stages = [
-                one.model_copy(update={"state": state, "wall_s": wall_s}) if one.name == name else one
-                for one in self.run.stages
-            ]
-            self.run = self.run.model_copy(update={"stages": stages})
-            self.store.write_run(self.run)
-
-    def end(self, state: Literal["done", "failed", "cancelled"]) -> None:
-        """Record how the run ended."""
-        with self._lock:
-            ended_at = datetime.now(UTC).isoformat(timespec="seconds")
-            self.run = self.run.model_copy(update={"state": state, "ended_at": ended_at})
-            self.store.write_run(self.run)
+    def __init__(self, failures: list[BaseException]) -> None:
+        self.failures = failures
+        super().__init__("\n".join(str(failure) for failure in failures))
 
 
 @flow(name="reproduce", validate_parameters=False)
@@ -91,17 +52,22 @@ def reproduce(
 
     Returns {"run_id", "report": path or None, "stages": {name: {"fingerprint", "cached", "metrics"}}}.
     """
-    logger = get_run_logger()
+    log = get_run_logger().info
     plan = make_plan(load_recipe(recipe, overrides or ()))
-    return run_plan(plan, Store(store_root(store)), _log_events(logger.info), frozenset(rebuild or ()), jobs, [])
+    refuse_unknown_stages(plan, rebuild or ())
+    root = store_root(store)
+    check_writable(root)
+    return run_plan(plan, Store(root), _log_events(log), frozenset(rebuild or ()), jobs, [])
 
 
 def run_plan(
     plan: Plan, store: Store, listen: Listener, rebuild: frozenset[str], jobs: int, argv: list[str]
 ) -> dict[str, Any]:
-    """Build every stage of `plan` inside a running flow; cancelling ends the jobs, and the run's record says so."""
-    refuse_unknown_stages(plan, rebuild)
-    check_writable(store.root)
+    """Build every stage of `plan` inside a running flow, `jobs` at a time; returns what `reproduce` returns.
+
+    A stage that fails takes those that read it with it, no others. Cancelling (Ctrl-C, SIGTERM, Prefect) ends the jobs,
+    and the run's record says so. Raises RunFailed.
+    """
     ledger = Ledger(store, plan, argv)
     builder = Builder(
         plan=plan,
@@ -110,30 +76,56 @@ def run_plan(
         run_of=lambda: ledger.run,
         listen=listen,
         rebuild=rebuild,
-        num_cpus=max(1, (os.cpu_count() or 1) // jobs),
+        num_cpus=cores_per_stage(jobs),
     )
-    futures: dict[str, PrefectFuture[Any]] = {}
-    with ThreadPoolTaskRunner(max_workers=jobs) as runner:
-        try:
-            for stage in plan.stages:
-                needed = [futures[name] for name in stage.upstream]
-                parameters = {"builder": builder, "stage": stage, "ledger": ledger}
-                futures[stage.name] = runner.submit(_as_task(stage), parameters=parameters, wait_for=needed)
-            wait(list(futures.values()))
-        except BaseException:  # Ctrl-C, or Prefect's SIGTERM: the threads end their jobs before this one goes on
-            builder.stop.set()
-            wait(list(futures.values()))
-            ledger.end("cancelled")
-            raise
+    futures: Futures = {}
+    try:
+        with ThreadPoolTaskRunner(max_workers=len(plan.stages)) as runner:
+            try:
+                _run_stages(runner, builder, ledger, jobs, futures)
+            finally:  # after an interrupt: the threads end their jobs before this one goes on
+                builder.stop.set()
+                wait_for_futures([future.wrapped_future for future in futures.values()])
+    except BaseException:
+        ledger.end("cancelled")
+        raise
     return _conclude(plan, ledger, futures)
 
 
-def _as_task(stage: PlannedStage) -> Task[..., Any]:
-    """`build_stage` as a Prefect task of its own name.
+def _run_stages(
+    runner: ThreadPoolTaskRunner[Any], builder: Builder, ledger: Ledger, jobs: int, futures: Futures
+) -> None:
+    """Start every stage once what it reads has ended, well or not: Prefect marks those that cannot run `NotReady`.
+
+    Handing all to the runner at once would let stages that only wait take the place of stages that could run.
+    """
+    waiting = list(builder.plan.stages)
+    while waiting:
+        running = [future.wrapped_future for future in futures.values() if not future.wrapped_future.done()]
+        ready = next((stage for stage in waiting if _has_ended(stage.upstream, futures)), None)
+        if ready is None or len(running) >= jobs:
+            wait_for_futures(running, return_when=FIRST_COMPLETED)
+            continue
+        waiting.remove(ready)
+        needed = [futures[name] for name in ready.upstream]
+        futures[ready.name] = runner.submit(_as_task(ready, builder, ledger), parameters={}, wait_for=needed)
+    wait_for_futures([future.wrapped_future for future in futures.values()])
+
+
+def _has_ended(names: tuple[str, ...], futures: Futures) -> bool:
+    return all(name in futures and futures[name].wrapped_future.done() for name in names)
+
+
+def _as_task(stage: PlannedStage, builder: Builder, ledger: Ledger) -> Task[[], State[Any]]:
+    """The building of one stage as a Prefect task of its own name.
 
     Only what ended with exit code 75 is tried again: a crash or a user's mistake would happen again, and whatever is
     tried again resumes from its last checkpoint.
     """
+
+    def build_stage() -> State[Any]:
+        return _build_stage(stage, builder, ledger)
+
     return task(
         build_stage,
         name=stage.spec.stage.name,
@@ -146,15 +138,18 @@ def _as_task(stage: PlannedStage) -> Task[..., Any]:
     )
 
 
-def build_stage(builder: Builder, stage: PlannedStage, ledger: Ledger) -> State[Any]:
-    """Build one stage, publish its metrics as a Prefect artifact, and end in `Cached` or `Completed`."""
-    if builder.stop.is_set():
-        raise Stopped(stage.name)
-    ledger.set_stage(stage.name, "running")
+def _build_stage(stage: PlannedStage, builder: Builder, ledger: Ledger) -> State[Any]:
+    """Build one stage, publish its metrics as a Prefect artifact, and end in `Cached`, `Completed` or `Cancelled`."""
     try:
+        if builder.stop.is_set():
+            raise Stopped
+        ledger.set_stage(stage.name, "running")
         built = builder.build(stage)
-    except BaseException as error:
-        ledger.set_stage(stage.name, "cancelled" if isinstance(error, Stopped) else "failed")
+    except Stopped:
+        ledger.set_stage(stage.name, "cancelled")
+        return Cancelled(message="stopped; what was done is kept, and the next run goes on from there")
+    except BaseException:
+        ledger.set_stage(stage.name, "failed")
         raise
     ledger.set_stage(stage.name, "cached" if built.cached else "built", built.wall_s)
     _publish_metrics(built)
@@ -186,13 +181,15 @@ def _publish_metrics(built: Built) -> None:
         create_link_artifact(key=f"report-{key}", link=(built.path / "report.html").as_uri())
 
 
-def _conclude(plan: Plan, ledger: Ledger, futures: dict[str, PrefectFuture[Any]]) -> dict[str, Any]:
-    """Close the run's record; raise the first failure, else return the run's summary."""
-    failed = [future.state for future in futures.values() if not future.state.is_completed()]
-    ledger.end("failed" if failed else "done")
-    if failed:
-        failed[0].result()  # raises what the stage raised
-    stages = {name: future.result() for name, future in futures.items()}
+def _conclude(plan: Plan, ledger: Ledger, futures: Futures) -> dict[str, Any]:
+    """Close the run's record; raise what failed, else return the run's summary."""
+    for future in futures.values():
+        future.wait()  # has ended already; from now on `state` is what the stage returned, with its exception
+    failures = [future.state.result(raise_on_failure=False) for future in futures.values() if future.state.is_failed()]
+    ledger.end("failed" if failures else "done")
+    if failures:
+        raise RunFailed(failures)
+    stages = {stage.name: futures[stage.name].result() for stage in plan.stages}
     reports = [stages[stage.name]["path"] for stage in plan.stages if stage.spec.stage.name == "report"]
     report = str(Path(reports[-1]) / "report.html") if reports else None
     return {"run_id": ledger.run.run_id, "report": report, "stages": stages}

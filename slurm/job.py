@@ -50,8 +50,16 @@ class RunningJob(Protocol):
 class Launcher(Protocol):
     """A place where jobs run."""
 
+    def command(self, job: Job) -> list[str]:
+        """What `start` runs, for people to read."""
+        ...
+
+    def find(self, job: Job) -> RunningJob | None:
+        """The job, when a flow that died started it: still running, or ended well with nobody there to see it."""
+        ...
+
     def start(self, job: Job) -> RunningJob:
-        """Start the job, or attach to the one that already runs in its directory."""
+        """Start the job; it does not run yet."""
         ...
 
 

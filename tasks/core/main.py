@@ -6,8 +6,10 @@ the builder's. DIR/status.json, always written whole, is the truth about the pro
 and on what hardware it ran.
 """
 
+import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -20,10 +22,12 @@ from typing import Any
 from tasks.core.errors import TransientError, UserError
 from tasks.core.files import read_json, write_json
 from tasks.core.stage import Stage
+from tasks.core.store.disk import disk_errors
 from tasks.core.store.provenance import collect_provenance
 
 # A crash is our mistake, 2 the user's, 75 (EX_TEMPFAIL) nobody's: try again.
 EXIT_OK, EXIT_CRASH, EXIT_USER_ERROR, EXIT_TRY_AGAIN = 0, 1, 2, 75
+FULL_BYTES = 1_000_000  # a crash with less than this free is put down to the disk
 
 
 def main(stage: Stage) -> None:
@@ -36,23 +40,15 @@ def main(stage: Stage) -> None:
 def run_in(stage: Stage, out: Path) -> int:
     """Run `stage` in `out`, keeping status.json; returns the exit code."""
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
-    status: dict[str, Any] = {"state": "running", "exit_code": None, "error": None, "pid": os.getpid()}
-    status |= {"host": socket.gethostname(), "started_at": time.time(), "ended_at": None}
     if not (out / "config.json").is_file():
         print(f"{out}/config.json does not exist: give the directory that holds the stage's config.json.")
         return EXIT_USER_ERROR
-    write_json(out / "status.json", status)
+    status: dict[str, Any] = {"state": "running", "exit_code": None, "error": None, "pid": os.getpid()}
+    status |= {"host": socket.gethostname(), "started_at": time.time(), "ended_at": None}
     exit_code, error = EXIT_CRASH, "interrupted"
     try:
-        job = read_json(out / "config.json")
-        if job["stage"] != stage.name:
-            raise UserError(
-                f"{out}/config.json is for stage {job['stage']!r}: run python -m tasks.{job['stage']} {out}"
-            )
-        inputs = {name: _as_paths(value) for name, value in job["inputs"].items()}
-        stage.run(stage.config.model_validate_json(json.dumps(job["config"])), out=out, **inputs)
-        (out / "work").mkdir(exist_ok=True)
-        write_json(out / "work" / "provenance.json", collect_provenance())
+        write_json(out / "status.json", status)
+        _run(stage, out)
         exit_code, error = EXIT_OK, ""
     except UserError as mistake:
         exit_code, error = EXIT_USER_ERROR, str(mistake)
@@ -66,8 +62,37 @@ def run_in(stage: Stage, out: Path) -> int:
     finally:
         state = "done" if exit_code == EXIT_OK else "failed"
         status |= {"state": state, "exit_code": exit_code, "error": error or None, "ended_at": time.time()}
-        write_json(out / "status.json", status)
+        _write_last_words(out, status)
     return exit_code
+
+
+def _run(stage: Stage, out: Path) -> None:
+    """Run the stage's function on what config.json says. A disk that is full is the user's to mend."""
+    job = read_json(out / "config.json")
+    if job["stage"] != stage.name:
+        raise UserError(f"{out}/config.json is for stage {job['stage']!r}: run python -m tasks.{job['stage']} {out}")
+    inputs = {name: _as_paths(value) for name, value in job["inputs"].items()}
+    provenance = collect_provenance()  # before the work: the checkout may change while it runs
+    store = out.parent.parent if out.parent.name == ".staging" else out
+    with disk_errors(store):
+        try:
+            stage.run(stage.config.model_validate_json(json.dumps(job["config"])), out=out, **inputs)
+        except Exception as error:
+            # Libraries written in Rust or C++ (safetensors, torch.save) say it in words of their own.
+            if not isinstance(error, UserError | OSError) and shutil.disk_usage(out).free < FULL_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
+            raise
+        (out / "work").mkdir(exist_ok=True)
+        write_json(out / "work" / "provenance.json", provenance)
+
+
+def _write_last_words(out: Path, status: dict[str, Any]) -> None:
+    """Write status.json even on a full disk: progress.json, of no use any more, gives the space it takes."""
+    try:
+        write_json(out / "status.json", status)
+    except OSError:
+        (out / "progress.json").unlink(missing_ok=True)
+        (out / "status.json").write_text(json.dumps(status), encoding="utf-8")  # in place, in the block it has
 
 
 def _as_paths(value: str | dict[str, str]) -> Path | dict[str, Path]:

@@ -87,11 +87,15 @@ class Holder:
 class Lock:
     """A context manager: `with Lock(store, key, on_wait):` waits for its turn and keeps a heartbeat until the end.
 
-    `on_wait` gets one line for each holder that is waited for, and one for each that is taken over.
+    `on_wait` gets one line for each holder that is waited for, and one for each that is taken over. `pause` sleeps for
+    some seconds; whatever it raises ends the waiting.
     """
 
-    def __init__(self, store: Path, key: str, on_wait: Callable[[str], None], stale_s: float = STALE_S) -> None:
-        self.store, self.key, self.on_wait, self.stale_s = store, key, on_wait, stale_s
+    def __init__(
+        self, store: Path, key: str, on_wait: Callable[[str], None], stale_s: float = STALE_S,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:  # fmt: skip
+        self.store, self.key, self.on_wait, self.stale_s, self.pause = store, key, on_wait, stale_s, pause
         self.directory = store / ".locks" / f"{key}.lock"
         self.me = Holder.me()
         self._stop = threading.Event()
@@ -142,7 +146,7 @@ class Lock:
                 if reason and self._try_to_take_over(holder):
                     self.on_wait(f"took {self.key} over from {holder}: {reason}")
                     return
-            time.sleep(pause_s)
+            self.pause(pause_s)
             pause_s = min(POLL_S[1], pause_s * 1.5)
 
     def _try_to_take(self) -> bool:

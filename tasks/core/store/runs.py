@@ -1,5 +1,6 @@
 """`runs/<run_id>/run.json`: one run of a recipe, and which artifact each of its stages used."""
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -80,6 +81,15 @@ def read_run(store: Path, run_id: str) -> Run:
 def run_ids(store: Path) -> list[str]:
     """The ids of all runs that have a run.json, damaged or not."""
     return sorted(path.parent.name for path in (store / "runs").glob("*/run.json"))
+
+
+def readable_runs(store: Path) -> list[Run]:
+    """All runs whose file can be read, newest first: for what is merely shown, never for gc."""
+    runs = []
+    for run_id in run_ids(store):
+        with contextlib.suppress(UserError):
+            runs.append(read_run(store, run_id))
+    return sorted(runs, key=lambda run: (run.started_at, run.run_id), reverse=True)
 
 
 def read_runs(store: Path) -> list[Run]:

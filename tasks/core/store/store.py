@@ -34,7 +34,7 @@ from tasks.core.store.record import (
     write_record,
 )
 from tasks.core.store.redact import redact
-from tasks.core.store.runs import Run, read_run, read_runs, write_run
+from tasks.core.store.runs import Run, read_run, read_runs, readable_runs, write_run
 
 DEFAULT_ROOT = "artifacts"
 MAX_PROBLEMS_SHOWN = 3
@@ -96,9 +96,12 @@ class Store:
         with disk_errors(self.root):
             return _examine(self.path(stage_name, fingerprint), fingerprint, contents.find_torn)
 
-    def lock(self, stage_name: str, fingerprint: str, on_wait: Callable[[str], None] = print) -> Lock:
+    def lock(
+        self, stage_name: str, fingerprint: str, on_wait: Callable[[str], None] = print,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> Lock:  # fmt: skip
         """`with store.lock(…) as lock:` — wait for whoever builds it now, then hold the right to build it."""
-        return Lock(self.root, f"{stage_name}-{fingerprint}", on_wait)
+        return Lock(self.root, f"{stage_name}-{fingerprint}", on_wait, pause=pause)
 
     def staging(self, stage_name: str, fingerprint: str, *, fresh: bool = False) -> Path:
         """The directory to build in, with whatever an interrupted build left there; `fresh` throws that away."""
@@ -169,6 +172,10 @@ class Store:
     def runs(self) -> list[Run]:
         """All runs, newest first."""
         return read_runs(self.root)
+
+    def readable_runs(self) -> list[Run]:
+        """See runs.readable_runs."""
+        return readable_runs(self.root)
 
     def _finish_publishing(self, lock: Lock, stage_name: str, fingerprint: str) -> Hit | None:
         staging = self.staging_path(stage_name, fingerprint)
