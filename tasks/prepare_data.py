@@ -8,6 +8,7 @@ white space folded for local files. No canonical problem stands in both splits. 
 ends the stage here, where it can be mended, rather than as reward 0 later.
 """
 
+import hashlib
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -32,14 +33,14 @@ class CountdownSource(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
     kind: Literal["countdown"]
-    num_numbers: tuple[int, ...]
+    num_numbers: tuple[Annotated[int, Field(ge=2)], ...] = Field(min_length=1)
     """How many numbers a problem has; several counts are drawn with equal chance. Countdown-Tasks-3to4: [3, 4]."""
-    max_number: int
+    max_number: int = Field(ge=1)
     """Numbers are uniform in 1 to this. Countdown-Tasks-3to4: 99."""
-    max_target: int
+    max_target: int = Field(ge=1)
     """Targets lie in 1 to this. Countdown-Tasks-3to4: 99."""
-    operators: str
-    """The operators a solution may need, such as "+-*/"."""
+    operators: str = Field(pattern=r"^[-+*/]+$")
+    """The operators a solution may need, one to four of + - * /."""
     prompt: Literal["tokens", "english", "chinese"]
     """How the problem is put: single tokens for the scratch model, or natural language with think and answer tags."""
 
@@ -56,8 +57,9 @@ class LocalSource(BaseModel):
     """Column with the question's text."""
     answer_column: str
     """Column with the gold answer's text."""
-    answer_after: str | None = None
-    """The gold is what follows the last occurrence of this mark ("####" for GSM8K); the whole text when left out."""
+    answer_after: str | None = Field(default=None, min_length=1)
+    """The gold is what follows the last occurrence of this mark ("####" for GSM8K), and missing in a row without it;
+    the whole text when left out."""
     system_prompt: str | None = None
     """A system message before the question."""
 
@@ -71,7 +73,7 @@ class PrepareDataConfig(StageConfig):
     """Problems to learn from."""
     num_eval: int = Field(ge=0)
     """Held-out problems; never in train as canonical problems."""
-    seed: int
+    seed: int = Field(ge=0)
     """Seeds the generator, or the shuffle before a file is split."""
     num_workers: int = operational(1)
     """Generator processes; the problems do not depend on it."""
@@ -128,14 +130,15 @@ def _countdown_rows(config: PrepareDataConfig) -> tuple[list[Row], list[dict[str
 def _local_rows(config: PrepareDataConfig) -> tuple[list[Row], list[dict[str, Any]]]:
     source = config.source
     assert isinstance(source, LocalSource)
-    records = read_rows(source.path, [source.question_column, source.answer_column])
+    records = [
+        {"question": _question(row, source), "gold": _gold(row, source)}
+        for row in read_rows(source.path, [source.question_column, source.answer_column])
+    ]
     filters: list[dict[str, Any]] = []
-    asked = _keep(records, "question present", filters, lambda r: str(r[source.question_column] or "").strip() != "")
-    answered = _keep(asked, "gold present", filters, lambda r: _gold(r, source) != "")
+    asked = _keep(records, "question present", filters, lambda row: row["question"].strip() != "")
+    answered = _keep(asked, "gold present", filters, lambda row: row["gold"] != "")
     seen: set[str] = set()
-    unique = _keep(
-        answered, "unique questions", filters, lambda r: _is_new(" ".join(r[source.question_column].split()), seen)
-    )
+    unique = _keep(answered, "unique questions", filters, lambda row: _is_new(canonical(row["question"]), seen))
     num_wanted = config.num_train + config.num_eval
     if len(unique) < num_wanted:
         counts = ", ".join(f"{f['name']}: {f['num_in']} -> {f['num_out']}" for f in filters)
@@ -144,19 +147,51 @@ def _local_rows(config: PrepareDataConfig) -> tuple[list[Row], list[dict[str, An
             "lower them, or check question_column, answer_column and answer_after."
         )
     random.Random(config.seed).shuffle(unique)
-    _refuse_unparsable([_gold(row, source) for row in unique[:num_wanted]], source.path)
+    chosen = unique[:num_wanted]
+    _refuse_bad_golds([row["gold"] for row in chosen], source.path)
+    return [_math_row(row, source, "eval" if i < config.num_eval else "train") for i, row in enumerate(chosen)], filters
+
+
+def canonical(question: str) -> str:
+    """What makes two questions the same problem: their words."""
+    return " ".join(question.split())
+
+
+def _question(row: Row, source: LocalSource) -> str:
+    question = row[source.question_column]
+    if not isinstance(question, str | None):
+        raise UserError(
+            f"{source.path}, row {row['row']}: {source.question_column} is a {type(question).__name__}, not text: "
+            "name the column that holds the question's text as question_column, or make one."
+        )
+    return question or ""
+
+
+def _gold(row: Row, source: LocalSource) -> str:
+    """The gold's text, empty when it is missing."""
+    answer = row[source.answer_column]
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float | None):
+        raise UserError(
+            f"{source.path}, row {row['row']}: {source.answer_column} is a {type(answer).__name__}, neither text nor "
+            "a number: name the column that holds the final answer as answer_column, or make one."
+        )
+    text = "" if answer is None else str(answer)
+    if source.answer_after is None:
+        return text.strip()
+    _, mark, gold = text.rpartition(source.answer_after)
+    return gold.strip() if mark else ""
+
+
+def _math_row(row: Row, source: LocalSource, split: str) -> Row:
     system = [{"role": "system", "content": source.system_prompt}] if source.system_prompt else []
-    rows = [
-        {
-            "problem_id": f"{Path(source.path).stem}-{row['row']}",
-            "split": "eval" if i < config.num_eval else "train",
-            "task": "math",
-            "prompt": [*system, {"role": "user", "content": row[source.question_column]}],
-            "answer": _gold(row, source),
-        }
-        for i, row in enumerate(unique[:num_wanted])
-    ]
-    return rows, filters
+    return {
+        # from the question, not from the file's name or order, which are not part of the identity
+        "problem_id": "math-" + hashlib.sha256(canonical(row["question"]).encode()).hexdigest()[:16],
+        "split": split,
+        "task": "math",
+        "prompt": [*system, {"role": "user", "content": row["question"]}],
+        "answer": row["gold"],
+    }
 
 
 def _keep(rows: list[Row], name: str, filters: list[dict[str, Any]], test: Callable[[Row], bool]) -> list[Row]:
@@ -165,29 +200,22 @@ def _keep(rows: list[Row], name: str, filters: list[dict[str, Any]], test: Calla
     return kept
 
 
-def _gold(row: Row, source: LocalSource) -> str:
-    text = "" if row[source.answer_column] is None else str(row[source.answer_column])
-    return (text.rpartition(source.answer_after)[2] if source.answer_after else text).strip()
-
-
 def _is_new(key: str, seen: set[str]) -> bool:
     is_new = key not in seen
     seen.add(key)
     return is_new
 
 
-def _refuse_unparsable(golds: list[str], path: str) -> None:
-    """Every gold must be right when it is given as the answer."""
-    from tasks.core.verdict import Verdict
+def _refuse_bad_golds(golds: list[str], path: str) -> None:
     from tasks.core.verifier import Verifier
 
     with Verifier() as verifier:
-        judged = verifier.judge(["math"] * len(golds), golds, [f"\\boxed{{{gold}}}" for gold in golds])
-    bad = [gold for gold, one in zip(golds, judged, strict=True) if one.verdict == Verdict.UNPARSABLE_GOLD]
+        bad = verifier.bad_golds(["math"] * len(golds), golds)
     if bad:
+        first = min(bad)
         raise UserError(
-            f"{path} has {len(bad)} gold answers that cannot be read as mathematics, the first {bad[0][:80]!r}: "
-            "correct or remove them, or set answer_after to the mark before the final answer."
+            f"{path} has {len(bad)} gold answers that cannot be read as mathematics, such as {golds[first][:80]!r} "
+            f"({bad[first]}): correct or remove them, or set answer_after to the mark before the final answer."
         )
 
 

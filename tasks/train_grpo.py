@@ -6,17 +6,33 @@ with LoRA also `adapter/`. GRPO: DeepSeekMath, §4 (arXiv:2402.03300); R1-Zero: 
 Which loss and which normalisation are TRL's keys `loss_type` and `scale_rewards`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tasks.core.errors import UserError
 from tasks.core.main import main
 from tasks.core.rewards import build_rewards
 from tasks.core.stage import Input, Stage, StageConfig
-from tasks.core.training import Lora, load_tokenizer, start_swanlab, train, trainer_arguments, write_metrics
+from tasks.core.training import (
+    Lora,
+    first_and_last,
+    load_rows,
+    load_tokenizer,
+    start_swanlab,
+    train,
+    trainer_arguments,
+    write_metrics,
+)
 from tasks.core.trl_keys import trl_block, trl_identity
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+THOUGHT_REWARDS = ("format", "thought_length")
+"""The rewards that look for the thought's opening tag."""
 
 
 class TrainGrpoConfig(StageConfig):
@@ -31,6 +47,15 @@ class TrainGrpoConfig(StageConfig):
     lora: Lora | None = None
     """Low-rank adapters; all weights when left out."""
 
+    @field_validator("rewards")
+    @classmethod
+    def _known_rewards(cls, rewards: dict[str, float | dict[str, Any]]) -> dict[str, float | dict[str, Any]]:
+        try:
+            build_rewards(rewards)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return rewards
+
     def identity(self) -> dict[str, Any]:
         """As everywhere, without TRL's operational keys."""
         return super().identity() | {"grpo": trl_identity("GRPOConfig", self.grpo)}
@@ -41,50 +66,68 @@ def train_grpo(config: TrainGrpoConfig, *, out: Path, model: Path, problems: Pat
 
     Raises UserError when there is no problem to train on or the tokenizer has no chat template.
     """
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig
+
+    from tasks.core.resume import ResumableGRPOTrainer
 
     tokenizer = load_tokenizer(model)
-    rows = _read_problems(problems / "problems.parquet")
+    rows = _read_problems(problems / "problems.parquet", out)
+    _check_thought_is_open(config.rewards, tokenizer, rows[0]["prompt"])
     rewards, weights = build_rewards(config.rewards)
-    start_swanlab(out, "grpo")
-    trainer = GRPOTrainer(
+    arguments = trainer_arguments(GRPOConfig, "grpo", config.grpo, out, config.seed, reward_weights=weights)
+    start_swanlab(out, "grpo", config.grpo)
+    trainer = ResumableGRPOTrainer(
         model=str(model / "model"),
-        args=GRPOConfig(**trainer_arguments(config.grpo, out, config.seed), reward_weights=weights),
+        args=arguments,
         train_dataset=rows,
         processing_class=tokenizer,
         reward_funcs=rewards,
         peft_config=config.lora.to_peft() if config.lora else None,
     )
-    metrics = train(trainer, out, "grpo")
-    write_metrics(out, metrics | _summary(trainer.state.log_history, metrics["train_wall_s"]))
+    metrics = train(trainer, out) | {"num_problems": len(rows)}
+    write_metrics(trainer, out, metrics | _summary(trainer.state.log_history, metrics))
 
 
-def _read_problems(path: Path) -> Any:
-    from datasets import Dataset
+def _read_problems(path: Path, out: Path) -> Any:
+    """The train split; the rewards get its other columns, `task` and `answer` among them."""
+    import pyarrow.parquet as pq
 
     if not path.is_file():
         raise UserError(f"{path} does not exist: `problems` must point at the output of prepare_data.")
-    rows = Dataset.from_parquet(str(path), cache_dir=str(path.parent), keep_in_memory=True)
-    rows = rows.filter(lambda split: split == "train", input_columns="split").remove_columns("split")
-    if len(rows) == 0:
+    splits = pq.read_table(path, columns=["split"])["split"].to_pylist()
+    if "train" not in splits:
         raise UserError(f"{path} has no problem with split 'train': set num_train in prepare_data.")
-    return rows
+    rows = load_rows(path, out)
+    return rows.select([i for i, split in enumerate(splits) if split == "train"]).remove_columns("split")
 
 
-def _summary(log: list[dict[str, Any]], wall_s: float) -> dict[str, Any]:
-    """Mean reward and length over the last tenth of the logged steps, and the tokens trained on per second."""
-    rows = [row for row in log if "reward" in row]
-    if not rows:
-        return {}
-    tail = rows[-max(1, len(rows) // 10) :]
-    return {
-        "reward_first": rows[0]["reward"],
-        "reward_last": sum(row["reward"] for row in tail) / len(tail),
-        "mean_length_first": rows[0]["completions/mean_length"],
-        "mean_length_last": sum(row["completions/mean_length"] for row in tail) / len(tail),
-        "num_tokens": rows[-1]["num_tokens"],
-        "tokens_per_s": rows[-1]["num_tokens"] / wall_s,
-    }
+def _check_thought_is_open(
+    rewards: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase", prompt: list[dict[str, str]]
+) -> None:
+    """Refuse a `thought_is_open` that does not fit the chat template, which would make a reward 0 for good answers."""
+    rendered = str(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False))
+    is_open = rendered.rstrip().endswith("<think>")
+    for name in THOUGHT_REWARDS:
+        parameters = rewards.get(name)
+        said = isinstance(parameters, Mapping) and parameters.get("thought_is_open", False)
+        if parameters is not None and said != is_open:
+            ends = "ends" if is_open else "does not end"
+            raise UserError(
+                f"rewards.{name}.thought_is_open is {str(said).lower()}, but the chat template's generation prompt "
+                f"{ends} in <think>: write `{name}: {{weight: ..., thought_is_open: {str(is_open).lower()}}}`."
+            )
+
+
+def _summary(log: list[dict[str, Any]], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Reward and response length at the beginning and end, and the tokens (prompts too) of this process per second."""
+    summary: dict[str, Any] = first_and_last(log, "reward", "reward")
+    summary |= first_and_last(log, "completions/mean_length", "mean_length")
+    counts = [(row["step"], row["num_tokens"]) for row in log if "num_tokens" in row]
+    if counts:
+        num_before = max((count for step, count in counts if step <= metrics["resumed_from_step"]), default=0)
+        num_tokens = counts[-1][1]
+        summary |= {"num_tokens": num_tokens, "tokens_per_s": (num_tokens - num_before) / metrics["train_wall_s"]}
+    return summary
 
 
 STAGE = Stage(

@@ -11,7 +11,16 @@ from typing import Annotated, Any
 from tasks.core.errors import UserError
 from tasks.core.main import main
 from tasks.core.stage import Input, Stage, StageConfig
-from tasks.core.training import Lora, load_tokenizer, start_swanlab, train, trainer_arguments, write_metrics
+from tasks.core.training import (
+    Lora,
+    first_and_last,
+    load_rows,
+    load_tokenizer,
+    start_swanlab,
+    train,
+    trainer_arguments,
+    write_metrics,
+)
 from tasks.core.trl_keys import trl_block, trl_identity
 
 
@@ -38,37 +47,36 @@ def train_sft(config: TrainSftConfig, *, out: Path, model: Path, traces: Path) -
     from trl import SFTConfig, SFTTrainer
 
     tokenizer = load_tokenizer(model)
-    rows = _read_traces(traces / "traces.parquet")
-    start_swanlab(out, "sft")
+    rows = _read_traces(traces / "traces.parquet", out)
+    arguments = trainer_arguments(SFTConfig, "sft", config.sft, out, config.seed)
+    start_swanlab(out, "sft", config.sft)
     trainer = SFTTrainer(
         model=str(model / "model"),
-        args=SFTConfig(**trainer_arguments(config.sft, out, config.seed)),
+        args=arguments,
         train_dataset=rows,
         processing_class=tokenizer,
         peft_config=config.lora.to_peft() if config.lora else None,
     )
-    metrics = train(trainer, out, "sft")
-    last = [row for row in trainer.state.log_history if "mean_token_accuracy" in row][-1:]
-    metrics |= {"num_traces": len(rows)} | ({"mean_token_accuracy": last[0]["mean_token_accuracy"]} if last else {})
-    write_metrics(out, metrics)
+    metrics = train(trainer, out) | {"num_traces": len(rows), "num_trained_on": len(trainer.train_dataset)}
+    for key in ("loss", "mean_token_accuracy"):
+        metrics |= first_and_last(trainer.state.log_history, key, key)
+    write_metrics(trainer, out, metrics)
 
 
-def _read_traces(path: Path) -> Any:
+def _read_traces(path: Path, out: Path) -> Any:
     """The rows as TRL's conversational prompt-completion format."""
-    from datasets import Dataset
+    import pyarrow.parquet as pq
 
     if not path.is_file():
         raise UserError(f"{path} does not exist: `traces` must point at the output of verify_traces.")
-    rows = Dataset.from_parquet(
-        str(path), columns=["prompt", "completion"], cache_dir=str(path.parent), keep_in_memory=True
-    )
-    if len(rows) == 0:
+    if not pq.read_metadata(path).num_rows:
         raise UserError(f"{path} is empty: no trace survived verification, so there is nothing to learn from.")
-    return rows.map(
-        lambda text: {"completion": [{"role": "assistant", "content": text}]},
-        input_columns="completion",
-        remove_columns="completion",
-    )
+    rows = load_rows(path, out).select_columns(["prompt", "completion"])
+    return rows.map(_as_message, input_columns="completion", remove_columns="completion")
+
+
+def _as_message(completion: str) -> dict[str, Any]:
+    return {"completion": [{"role": "assistant", "content": completion}]}
 
 
 STAGE = Stage(

@@ -6,18 +6,22 @@ from pathlib import Path
 from typing import Any
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` so that a reader, or a kill -9, sees the old file or the new one and nothing between."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Write `value` so that a reader, or a kill -9, sees the old file or the new one and nothing between.
+
+    `durable`: also when the power fails; it costs an fsync, some milliseconds.
+    """
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n", durable=durable)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` through a temporary file in the same directory, fsync and rename."""
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write `text` through a temporary file in the same directory, fsync if `durable`, and rename."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     partial.replace(path)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def read_rows(path: str, columns: list[str]) -> list[Row]:
     """
     file = _existing(path)
     if file.suffix == ".parquet":
-        rows = _read_parquet(file)
+        rows = _read_parquet(file, columns)
     elif file.suffix in (".jsonl", ".json"):
         rows = _read_json(file)
     else:
@@ -27,10 +28,14 @@ def read_rows(path: str, columns: list[str]) -> list[Row]:
     if not rows:
         raise UserError(f"{path} holds no rows.")
     for number, row in enumerate(rows):
-        missing = [column for column in columns if column not in row]
-        if missing:
-            raise UserError(f"{path}, row {number}, has no column {missing[0]!r}; it has {', '.join(sorted(row))}.")
+        for column in columns:
+            if column not in row:
+                raise _no_column(f"{path}, row {number},", column, row)
     return [{**{column: row[column] for column in columns}, "row": number} for number, row in enumerate(rows)]
+
+
+def _no_column(where: str, column: str, columns: Iterable[str]) -> UserError:
+    return UserError(f"{where} has no column {column!r}; it has {', '.join(sorted(columns)) or 'none'}.")
 
 
 def digest_of(path: str) -> str:
@@ -46,19 +51,23 @@ def _existing(path: str) -> Path:
     return file
 
 
-def _read_parquet(file: Path) -> list[Row]:
+def _read_parquet(file: Path, columns: list[str]) -> list[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(file).to_pylist()
+        present = pq.read_schema(file).names
+        for column in columns:
+            if column not in present:
+                raise _no_column(str(file), column, present)
+        return pq.read_table(file, columns=columns).to_pylist()
     except pa.ArrowInvalid as error:
         raise UserError(f"{file} is not a Parquet file: {error}") from error
 
 
 def _read_json(file: Path) -> list[Row]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not UTF-8 text: {error}") from error
     try:
@@ -72,7 +81,7 @@ def _read_json(file: Path) -> list[Row]:
 
 def _parse_lines(file: Path, text: str) -> list[Any]:
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: a text may hold U+2028
         if line.strip():
             try:
                 rows.append(json.loads(line))

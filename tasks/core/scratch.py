@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from tasks.core.errors import UserError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -34,18 +32,27 @@ class Scratch(BaseModel):
 
     architecture: Literal["llama", "qwen2"]
     """Decoder family: both pre-norm with RoPE and SwiGLU; qwen2 adds biases to the query, key and value projections."""
-    hidden_size: int
-    """Width of the residual stream; a multiple of `num_heads`."""
-    intermediate_size: int
+    hidden_size: int = Field(gt=0)
+    """Width of the residual stream; an even multiple of `num_heads`."""
+    intermediate_size: int = Field(gt=0)
     """Width of the SwiGLU feed-forward layer."""
-    num_layers: int
+    num_layers: int = Field(gt=0)
     """Decoder layers."""
-    num_heads: int
+    num_heads: int = Field(gt=0)
     """Attention heads (as many key-value heads)."""
-    max_positions: int
+    max_positions: int = Field(gt=0)
     """Longest sequence, prompt and completion together, in tokens."""
-    max_integer: int
+    max_integer: int = Field(gt=0)
     """The vocabulary holds one token for every integer from 0 to this."""
+
+    @model_validator(mode="after")
+    def _even_heads(self) -> Scratch:
+        if self.hidden_size % (2 * self.num_heads):  # RoPE turns pairs of a head's channels
+            raise ValueError(
+                f"hidden_size is {self.hidden_size} and num_heads {self.num_heads}: make the width an even multiple of "
+                "the number of heads"
+            )
+        return self
 
 
 def build_tokenizer(shape: Scratch) -> PreTrainedTokenizerFast:
@@ -73,11 +80,6 @@ def build_model(shape: Scratch, tokenizer: PreTrainedTokenizerFast, seed: int) -
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    if shape.hidden_size % shape.num_heads:
-        raise UserError(
-            f"scratch.hidden_size is {shape.hidden_size} and scratch.num_heads {shape.num_heads}: "
-            "the width must be a multiple of the number of heads."
-        )
     config = AutoConfig.for_model(
         shape.architecture,
         vocab_size=len(tokenizer),

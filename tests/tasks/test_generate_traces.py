@@ -27,6 +27,7 @@ SOLVER = {
     "hit_rate": 0.4,
     "max_failed_tries": 4,
     "guess_rate": 0.5,
+    "max_failed_before_guess": 2,
     "error_rate": 0.25,
     "operators": "+-*",
     "max_value": 1000,

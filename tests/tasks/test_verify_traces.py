@@ -76,6 +76,7 @@ def test_verify_traces_of_an_erring_teacher_rejects_exactly_its_errors(tmp_path:
             hit_rate=0.4,
             max_failed_tries=3,
             guess_rate=0.5,
+            max_failed_before_guess=2,
             error_rate=0.3,
             operators="+-*",
             max_value=1000,

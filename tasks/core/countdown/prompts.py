@@ -26,13 +26,13 @@ def _english(numbers: Sequence[int], target: int) -> list[Message]:
 
 def _chinese(numbers: Sequence[int], target: int) -> list[Message]:
     system = (
-        "你擅长解算术谜题。请先在 <think> 和 </think> 之间写出思考过程:逐个尝试组合并检验结果;"
+        "你擅长解算术谜题。请先在 <think> 和 </think> 之间写出思考过程：逐个尝试组合并检验结果；"
         "再在 <answer> 和 </answer> 之间只写最终的算式。"
     )
     user = (
-        f"给定数字:{'、'.join(map(str, numbers))}。目标:{target}。\n"
-        "请把全部数字组成一个等于目标的算式,每个数字恰好使用一次,可以使用加、减、乘、除和括号。\n"
-        "例如数字 2、3、4,目标 10,正确的回答以 <answer>3 * 4 - 2</answer> 结尾。"
+        f"给定数字：{'、'.join(map(str, numbers))}。目标：{target}。\n"
+        "请把全部数字组成一个等于目标的算式，每个数字恰好使用一次，可以使用加、减、乘、除和括号。\n"
+        "例如数字 2、3、4，目标 10，正确的回答以 <answer>3 * 4 - 2</answer> 结尾。"
     )
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 

@@ -33,16 +33,17 @@ def write_trace(
     hit_rate: float,
     max_failed_tries: int,
     guess_rate: float,
+    max_failed_before_guess: int,
     error_rate: float,
     operators: str,
     max_value: int,
 ) -> tuple[str, bool]:
     """Write one assistant message and say whether it errs.
 
-    Before each try the search is over with chance `hit_rate`, at the latest after `max_failed_tries` failed ones; with
-    chance `guess_rate` the last try is then left out of the thoughts and answered straight away. With chance
-    `error_rate` the teacher errs: it takes a failed try for the right one. Raises ValueError when no combination of
-    `numbers` within the limits gives `target`.
+    Patient, the teacher finds the right try next with chance `hit_rate`, at the latest after `max_failed_tries` failed
+    ones. With chance `guess_rate` it is impatient: after 0 to `max_failed_before_guess` failed tries it answers without
+    having written the right one down. With chance `error_rate` it errs: it takes a failed try for the right one. Raises
+    ValueError when no combination of `numbers` within the limits gives `target`.
     """
     tries = all_tries(numbers, operators, max_value)
     rng.shuffle(tries)
@@ -52,13 +53,17 @@ def write_trace(
         raise ValueError(
             f"no combination of {list(numbers)} with {operators} in whole numbers up to {max_value} gives {target}"
         )
-    num_failed = 0
-    while num_failed < max_failed_tries and rng.random() >= hit_rate:
-        num_failed += 1
+    is_guess = rng.random() < guess_rate
+    if is_guess:
+        num_failed = rng.randint(0, max_failed_before_guess)
+    else:
+        num_failed = 0
+        while num_failed < max_failed_tries and rng.random() >= hit_rate:
+            num_failed += 1
     erred = bool(failed) and rng.random() < error_rate
     last = failed.pop() if erred else right[0]
     thoughts = [f"{attempt.steps} no" for attempt in failed[:num_failed]]
-    if rng.random() >= guess_rate:
+    if not is_guess:
         thoughts.append(f"{last.steps} yes")
     return " ".join(["<think>", *thoughts, "</think>", "<answer>", last.expression, "</answer>"]), erred
 

@@ -13,11 +13,13 @@ class SolverTeacher(StageConfig):
     kind: Literal["solver"]
     """The word that picks this teacher."""
     hit_rate: float = Field(gt=0, le=1)
-    """Chance that the next try is the right one: a trace shows 1 / hit_rate tries on average."""
+    """Chance that the next try is the right one: a patient trace shows up to 1 / hit_rate tries on average."""
     max_failed_tries: int = Field(ge=0)
-    """A trace shows at most so many failed tries."""
+    """A patient trace shows at most so many failed tries."""
     guess_rate: float = Field(ge=0, le=1)
-    """Share of traces in which the teacher answers without having written the right try down."""
+    """Share of impatient traces, which answer without having written the right try down."""
+    max_failed_before_guess: int = Field(ge=0)
+    """An impatient trace shows 0 to this many failed tries, uniformly drawn."""
     error_rate: float = Field(ge=0, le=1)
     """Share of traces that end in a wrong answer, so that verification has something to reject."""
     operators: str

@@ -19,6 +19,7 @@ class SolverLLM(LLM):
     hit_rate: float
     max_failed_tries: int
     guess_rate: float
+    max_failed_before_guess: int
     error_rate: float
     operators: str
     max_value: int
@@ -43,6 +44,7 @@ class SolverLLM(LLM):
                 hit_rate=self.hit_rate,
                 max_failed_tries=self.max_failed_tries,
                 guess_rate=self.guess_rate,
+                max_failed_before_guess=self.max_failed_before_guess,
                 error_rate=self.error_rate,
                 operators=self.operators,
                 max_value=self.max_value,

@@ -1,0 +1,185 @@
+"""Stage train_grpo on a tiny model that knows the format: rewards that run, exact resume, refusals."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tasks.core.errors import UserError
+from tasks.train_grpo import STAGE, TrainGrpoConfig, train_grpo
+from tasks.train_sft import TrainSftConfig, train_sft
+from tests.tasks.training_inputs import (
+    folder,
+    history_of,
+    listing,
+    make_base,
+    make_problems,
+    make_traces,
+    parsed,
+    run_and_kill,
+)
+
+# 24 problems, 4 of them in a batch of 16 completions, each batch used for 2 steps: an epoch is 12 steps.
+GRPO: dict[str, Any] = {
+    "max_steps": 22,
+    "per_device_train_batch_size": 16,
+    "num_generations": 4,
+    "num_iterations": 2,
+    "max_completion_length": 40,
+    "temperature": 1.0,
+    "learning_rate": 1e-3,
+    "beta": 0.0,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "logging_steps": 1,
+    "save_steps": 3,
+}
+REWARDS: dict[str, Any] = {"countdown": 1.0, "format": 0.5, "thought_length": {"weight": 0.2, "full_at_chars": 100}}
+SFT: dict[str, Any] = {
+    "max_steps": 150,
+    "per_device_train_batch_size": 16,
+    "learning_rate": 5e-3,
+    "max_length": 128,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "save_strategy": "no",
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model that has seen the format, so that rewards differ within a group, and its problems."""
+    root = tmp_path_factory.mktemp("grpo")
+    problems = make_problems(root / "problems")
+    traces = make_traces(root / "traces", problems)
+    config = parsed(TrainSftConfig, sft=SFT, seed=0)
+    train_sft(config, out=folder(root / "sft"), model=make_base(root / "base"), traces=traces)
+    return {"model": root / "sft", "problems": problems}
+
+
+@pytest.fixture(scope="module")
+def trained(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whole run, which leaves its inputs untouched."""
+    out = tmp_path_factory.mktemp("trained")
+    before = listing(*inputs.values())
+    train_grpo(parsed(TrainGrpoConfig, grpo=GRPO, rewards=REWARDS, seed=0), out=out, **inputs)
+    assert listing(*inputs.values()) == before
+    return out
+
+
+def test_train_grpo_writes_checkpoint_history_and_swanlog(trained: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert AutoTokenizer.from_pretrained(trained / "model").chat_template
+    assert AutoModelForCausalLM.from_pretrained(trained / "model").num_parameters() > 0
+    assert list((trained / "swanlog").rglob("*.swanlab"))
+    rows = history_of(trained)
+    assert [row["step"] for row in rows] == list(range(1, 23))
+    wanted = {"loss", "reward", "reward_std", "entropy", "grad_norm", "learning_rate", "completions/mean_length"}
+    assert wanted | {f"rewards/{name}/mean" for name in REWARDS} <= rows[-2].keys()  # each second step reuses a batch
+    assert rows[0]["reward_std"] > 0, "the groups are all alike, so this run tests nothing"
+
+
+def test_train_grpo_reward_is_the_weighted_sum(trained: Path) -> None:
+    for row in history_of(trained)[::2]:
+        parts = [row[f"rewards/{name}/mean"] for name in ("countdown", "format", "thought_length")]
+        assert row["reward"] == pytest.approx(1.0 * parts[0] + 0.5 * parts[1] + 0.2 * parts[2], abs=1e-6)
+
+
+def test_train_grpo_metrics_summarise_the_history(trained: Path) -> None:
+    metrics, rows = json.loads((trained / "metrics.json").read_text()), history_of(trained)
+    assert metrics["num_steps"] == 22 and metrics["num_problems"] == 24
+    assert metrics["reward_first"] == rows[0]["reward"]
+    assert metrics["reward_last"] == rows[-2]["reward"]  # 11 logged rewards: the last tenth is one
+    assert metrics["mean_length_first"] == rows[0]["completions/mean_length"]
+    assert metrics["num_tokens"] == rows[-2]["num_tokens"]
+    assert metrics["tokens_per_s"] == pytest.approx(metrics["num_tokens"] / metrics["train_wall_s"])
+    assert metrics["peak_memory_gb"] > 0
+
+
+def test_train_grpo_killed_in_second_epoch_and_resumed_equals_uninterrupted(
+    trained: Path, inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    config = {"grpo": GRPO, "rewards": REWARDS, "seed": 0}
+    run_and_kill(STAGE, config, inputs, tmp_path, "checkpoint-16")
+    train_grpo(parsed(TrainGrpoConfig, **config), out=tmp_path, **inputs)
+    assert json.loads((tmp_path / "metrics.json").read_text())["resumed_from_step"] in (16, 20)
+    assert history_of(tmp_path) == history_of(trained)
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == (
+        trained / "model" / "model.safetensors"
+    ).read_bytes()
+
+
+def test_train_grpo_accuracy_scores_math_rows(inputs: dict[str, Path], tmp_path: Path) -> None:
+    _write_problems(folder(tmp_path / "problems"), task="math", answer="8", question="3 5 -> 8")
+    grpo = GRPO | {"max_steps": 2, "num_iterations": 1}
+    config = parsed(TrainGrpoConfig, grpo=grpo, rewards={"accuracy": 1.0, "countdown": 1.0}, seed=0)
+    train_grpo(config, out=tmp_path, model=inputs["model"], problems=tmp_path / "problems")
+    row = history_of(tmp_path)[0]
+    assert 0 <= row["rewards/accuracy/mean"] <= 1 and row["reward"] == pytest.approx(row["rewards/accuracy/mean"])
+    assert "rewards/countdown/mean" not in row  # None for every row of another task: a mean of nothing
+
+
+def test_train_grpo_open_thought_counts_only_when_the_recipe_says_so(inputs: dict[str, Path], tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    opened = tmp_path / "opened"
+    folder(opened).joinpath("model").symlink_to(inputs["model"] / "model")
+    tokenizer = AutoTokenizer.from_pretrained(inputs["model"] / "model")
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "{% if add_generation_prompt %}<|assistant|> ", "{% if add_generation_prompt %}<|assistant|> <think> "
+    )
+    (opened / "model").unlink()
+    _copy(inputs["model"] / "model", opened / "model")
+    tokenizer.save_pretrained(opened / "model")
+    arguments = {"out": tmp_path, "model": opened, "problems": inputs["problems"]}
+    grpo = GRPO | {"max_steps": 1, "num_iterations": 1, "per_device_train_batch_size": 64, "num_generations": 16}
+    with pytest.raises(UserError, match=r"rewards\.format\.thought_is_open is false, but .* ends in <think>"):
+        train_grpo(parsed(TrainGrpoConfig, grpo=grpo, rewards={"format": 1.0}, seed=0), **arguments)
+    rewards = {"format": {"weight": 1.0, "thought_is_open": True}}
+    train_grpo(parsed(TrainGrpoConfig, grpo=grpo, rewards=rewards, seed=0), **arguments)
+    assert history_of(tmp_path)[0]["rewards/format/mean"] > 0
+
+
+def test_train_grpo_without_train_problems_is_the_users_error(inputs: dict[str, Path], tmp_path: Path) -> None:
+    _write_problems(folder(tmp_path / "problems"), task="countdown", answer="{}", question="?", split="eval")
+    with pytest.raises(UserError, match="no problem with split 'train': set num_train in prepare_data"):
+        config = parsed(TrainGrpoConfig, grpo=GRPO, rewards=REWARDS, seed=0)
+        train_grpo(config, out=tmp_path, model=inputs["model"], problems=tmp_path / "problems")
+
+
+def test_train_grpo_contradicting_keys_are_the_users_error(inputs: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"TRL refuses the values under `grpo`: .*num_generations"):
+        config = parsed(TrainGrpoConfig, grpo=GRPO | {"num_generations": 5}, rewards=REWARDS, seed=0)
+        train_grpo(config, out=tmp_path, **inputs)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "message"),
+    [
+        ({"countdwn": 1.0}, r"rewards\.countdwn: no such reward\. Did you mean countdown\?"),
+        ({"format": {"weight": 1.0, "thought_open": True}}, r"Did you mean thought_is_open\?"),
+        ({"thought_length": 0.1}, r"rewards\.thought_length\.full_at_chars is missing"),
+        ({"format": {"weight": 1.0, "thought_is_open": "yes"}}, r"thought_is_open is 'yes': give true or false"),
+    ],
+)
+def test_train_grpo_config_refuses_wrong_rewards(rewards: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        parsed(TrainGrpoConfig, grpo=GRPO, rewards=rewards, seed=0)
+
+
+def _write_problems(out: Path, *, task: str, answer: str, question: str, split: str = "train") -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    prompt = [{"role": "user", "content": question}]
+    rows = [{"problem_id": str(i), "split": split, "task": task, "prompt": prompt, "answer": answer} for i in range(8)]
+    pq.write_table(pa.Table.from_pylist(rows), out / "problems.parquet")
+
+
+def _copy(source: Path, target: Path) -> None:
+    import shutil
+
+    shutil.copytree(source, target)
