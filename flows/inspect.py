@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-HEADLINES = ("accuracy", "reward", "mean_token_accuracy", "num_kept", "num_traces", "num_train", "loss")
+HEADLINES = ("accuracy", "reward_last", "mean_token_accuracy_last", "num_kept", "num_traces", "num_train", "loss_last")
 WIDTH_IN_A_PIPE = 200
 DAMAGED_EXIT_CODE = 1
 
