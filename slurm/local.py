@@ -54,9 +54,9 @@ class LocalLauncher:
 def threads(job: Job) -> dict[str, str]:
     """The variables that keep a job to its cores; empty when it may take what it finds.
 
-    OpenMP threads that spin while they wait for each other make a job many times slower as soon as something else wants
-    a core; threads that sleep at once are slow on an idle machine. Measured on two cores, SFT of the quickstart: 0.036 s
-    a step spinning for ever, 0.067 sleeping, 0.039 with this count, which also keeps most of its speed beside others.
+    OpenMP threads that spin while they wait for each other make a job many times slower as soon as something else
+    wants a core; threads that sleep at once are slow on an idle machine. Measured on two cores, SFT of the quickstart:
+    0.036 s a step spinning for ever, 0.067 sleeping, 0.039 with this count, which is also fast beside other work.
     """
     if not job.num_cpus:
         return {}
