@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.plan import Plan, PlannedStage
+from flows.siblings import find_siblings
 from slurm.job import STATUS, USER_ERROR, End, Job, Launcher, RunningJob, log_tail, read_status
 from tasks.core.files import read_json, write_json
+from tasks.core.stage import Stage
 from tasks.core.store import Hit, Lock, Run, Store, code_hash, disk_errors
 
 POLL_EVERY_S = 0.2
@@ -154,12 +156,19 @@ class Builder:
             "code": code_hash(kind),  # now: by the time of publication somebody may have edited it
             "config": stage.spec.config.model_dump(mode="json"),
             "inputs": stage.input_paths(self.store, self.plan),
-            "run": self.run_of().model_dump(mode="json", by_alias=True),
+            "run": self._describe_run(kind),
         }
         with disk_errors(self.store.root):
             (staging / STATUS).unlink(missing_ok=True)
             write_json(staging / "config.json", config)
             return self.launcher.start(job)
+
+    def _describe_run(self, kind: Stage) -> dict[str, Any]:
+        """The run as far as it has come; for a stage that takes all artifacts, the report, with the other seeds."""
+        run = self.run_of()
+        description = run.model_dump(mode="json", by_alias=True)
+        takes_all = any(one.every for one in kind.inputs.values())
+        return description | ({"siblings": find_siblings(self.store, run)} if takes_all else {})
 
     def _watch(self, stage: PlannedStage, job: Job, running: RunningJob) -> None:
         """Follow the job to its end; whatever interrupts this thread, the job's processes end too."""

@@ -15,6 +15,7 @@ from tasks.core.report.examples import RULE, Example, group_problems
 from tasks.core.report.graph import describe_state, draw_graph
 from tasks.core.report.plots import MUTED, SERIES, describe, draw_accuracies, draw_curve, draw_lengths
 from tasks.core.report.run import Run, Step, as_dict, as_number
+from tasks.core.report.seeds import Seed, seeds_of, with_seeds
 
 TEMPLATES = Path(__file__).parent
 MAX_FILES = 300  # rows of one stage's file table; checkpoints have a dozen files, sharded traces may have thousands
@@ -81,7 +82,8 @@ def render(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, finalize=_finalize, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= FILTERS | {"readable_json": _readable_json}
-    trainings = [training for step in run.steps if step.stage in PLOTS and (training := _training(step, run.notes))]
+    seeds = seeds_of(run, headline_metrics(run, evaluations, comparisons))
+    trainings = [one for step in run.steps if step.stage in PLOTS and (one := _training(step, run.notes, seeds))]
     views = _benchmark_views(evaluations, comparisons)
     return environment.get_template("report.html.j2").render(
         run=run,
@@ -89,6 +91,7 @@ def render(
         css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         benchmarks=views,
         headline=comparisons[0] if comparisons else None,
+        seeds=seeds,
         graph=draw_graph(run.steps) if run.steps else None,
         funnels=[funnel for step in run.steps if (funnel := _funnel(step))],
         trainings=trainings,
@@ -114,7 +117,7 @@ def _group_sizes(comparisons: Sequence[Comparison]) -> list[tuple[str, int]]:
     return [(group, len(problems)) for group, problems in group_problems(compared).items()] if compared else []
 
 
-def _training(step: Step, notes: list[str]) -> Training | None:
+def _training(step: Step, notes: list[str], seeds: Sequence[Seed]) -> Training | None:
     """None for a stage that the run never got to: the graph shows that already."""
     title = TRAINING_TITLES[step.stage]
     if step.directory is None:
@@ -125,7 +128,7 @@ def _training(step: Step, notes: list[str]) -> Training | None:
     history, num_unreadable = read_history(path)
     if num_unreadable:
         notes.append(f"{step.name}: {num_unreadable} line(s) of history.jsonl are not JSON objects and are left out.")
-    curves = curves_of(step.stage, history)
+    curves = with_seeds(curves_of(step.stage, history), step, seeds)
     figures = [(curve.title, draw_curve(curve), describe(curve)) for curve in curves]
     return Training(step, title, _training_remark(step.stage, curves), figures)
 
