@@ -61,7 +61,7 @@ def _redact_text(text: str) -> str:
 
 
 def _environment_secrets() -> list[str]:
-    """Values worth hiding; short ones and paths (SSH_KEY=/root/.ssh/id) would blot out innocent text."""
+    """Values worth hiding; short ones and paths (SSH_KEY=~/.ssh/id) would blot out innocent text."""
     return [
         value
         for name, value in os.environ.items()
