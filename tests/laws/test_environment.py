@@ -36,7 +36,8 @@ def test_constraints_are_what_is_installed() -> None:
 def test_constraints_still_resolve() -> None:
     if not util.find_spec("uv"):
         pytest.skip("uv is not installed in this environment: `make env` installs it")
-    command = ["uv", "pip", "compile", "--quiet", "pyproject.toml", "--extra", "dev", "-c", "constraints.txt"]
+    command = ["uv", "pip", "compile", "--quiet", "pyproject.toml", "-c", "constraints.txt"]
+    command += ["--extra", "dev", "--extra", "gpu"]
     command += ["--no-annotate", "--no-header", "--no-emit-find-links", "--no-emit-index-url"]
     environment = os.environ | ({"UV_FIND_LINKS": links} if (links := os.environ.get("PIP_FIND_LINKS")) else {})
     done = subprocess.run(
