@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.core.errors import UserError
-from tasks.train_grpo import STAGE, TrainGrpoConfig, server_beside_us, train_grpo
+from tasks.core.rollouts import server_beside_us
+from tasks.train_grpo import STAGE, TrainGrpoConfig, train_grpo
 from tasks.train_sft import TrainSftConfig, train_sft
 from tests.tasks.training_inputs import (
     folder,

@@ -1,0 +1,73 @@
+"""What the stages that learn from their own rollouts share: problems, the vLLM server beside them, checks, metrics."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.core.errors import UserError
+from tasks.core.training import first_and_last, load_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+THOUGHT_REWARDS = ("format", "thought_length")
+"""The rewards that look for the thought's opening tag."""
+
+
+def server_beside_us(block: Mapping[str, Any]) -> dict[str, Any]:
+    """TRL's keys for the vLLM server that the launcher started with this training; none where the recipe names one.
+
+    Raises UserError when there is no server at all, because TRL would look for one on port 8000 for minutes.
+    """
+    is_named = {"vllm_server_base_url", "vllm_server_host", "vllm_server_port"} & block.keys()
+    if not block.get("use_vllm") or block.get("vllm_mode") != "server" or is_named:
+        return {}
+    if not (url := os.environ.get("R1_VLLM_SERVER_URL")):
+        raise UserError(
+            "grpo.vllm_mode is server, but no server was started: set resources.vllm_gpus, and run the stage through "
+            "`r1 run` or slurm/stage.sbatch, or name a server with grpo.vllm_server_base_url."
+        )
+    return {"vllm_server_base_url": url, "vllm_group_port": int(os.environ["R1_VLLM_GROUP_PORT"])}
+
+
+def read_problems(path: Path, out: Path) -> Any:
+    """The train split; the rewards get its other columns, `task` and `answer` among them."""
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: `problems` must point at the output of prepare_data.")
+    splits = pq.read_table(path, columns=["split"])["split"].to_pylist()
+    if "train" not in splits:
+        raise UserError(f"{path} has no problem with split 'train': set num_train in prepare_data.")
+    rows = load_rows(path, out)
+    return rows.select([i for i, split in enumerate(splits) if split == "train"]).remove_columns("split")
+
+
+def check_thought_is_open(
+    rewards: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase", prompt: list[dict[str, str]]
+) -> None:
+    """Refuse a `thought_is_open` that does not fit the chat template, which would make a reward 0 for good answers."""
+    rendered = str(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False))
+    is_open = rendered.rstrip().endswith("<think>")
+    for name in THOUGHT_REWARDS:
+        parameters = rewards.get(name)
+        said = isinstance(parameters, Mapping) and parameters.get("thought_is_open", False)
+        if parameters is not None and said != is_open:
+            ends = "ends" if is_open else "does not end"
+            raise UserError(
+                f"rewards.{name}.thought_is_open is {str(said).lower()}, but the chat template's generation prompt "
+                f"{ends} in <think>: write `{name}: {{weight: ..., thought_is_open: {str(is_open).lower()}}}`."
+            )
+
+
+def summarise(log: list[dict[str, Any]], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Reward and response length at the beginning and end, and the tokens (prompts too) of this process per second."""
+    summary: dict[str, Any] = first_and_last(log, "reward", "reward")
+    summary |= first_and_last(log, "completions/mean_length", "mean_length")
+    counts = [(row["step"], row["num_tokens"]) for row in log if "num_tokens" in row]
+    if counts:
+        num_before = max((count for step, count in counts if step <= metrics["resumed_from_step"]), default=0)
+        num_tokens = counts[-1][1]
+        summary |= {"num_tokens": num_tokens, "tokens_per_s": (num_tokens - num_before) / metrics["train_wall_s"]}
+    return summary
