@@ -19,6 +19,7 @@ AUDIT_HELP = (
     "JSONL with gold, is_right (true or false), and completion (the model's text) or answer (its final answer alone); "
     "if you like also category, question, why, is_cut_off (default: the project's own two sets)"
 )
+SMOKE_HELP = "the same recipe with a tiny model and a handful of rows: no GPU, no network, about a minute, no result"
 STORE_HELP = "where artifacts lie (default: $R1_STORE, else ./artifacts)"
 
 Command = Callable[[argparse.Namespace], int]
@@ -53,17 +54,25 @@ def _parser() -> argparse.ArgumentParser:
 
     run = add("run", "run a recipe: build what the store lacks, reuse the rest", _run)
     plan = add("plan", "show what a run would reuse and build", _plan)
-    for sub in (run, plan):
+    doctor = add("doctor", "say what a recipe's trainings need, and what of it cannot work", _doctor)
+    for sub in (run, plan, doctor):
         sub.add_argument("recipe", help="a recipe's path, or the name of one in recipes/")
         sub.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                          help="change one value of the recipe, such as grpo.max_steps=4; may be repeated")  # fmt: skip
+    for sub in (run, plan):
         sub.add_argument("--rebuild", action="append", default=[], metavar="STAGE", help="build this stage anew")
+        sub.add_argument("--smoke", action="store_true", help=SMOKE_HELP)
     run.add_argument("--dry-run", action="store_true", help="print the plan and every stage's command, run nothing")
     run.add_argument(
         "--jobs", type=_at_least(1), help="how many stages may run at a time (default: 1; with slurm, all)"
     )
-    run.add_argument("--launch", choices=("local", "slurm"), default="local", help="where stages run (default: local)")
+    for sub in (run, doctor):
+        sub.add_argument(
+            "--launch", choices=("local", "slurm"), default="local", help="where stages run (default: local)"
+        )
     run.add_argument("--cluster", metavar="PROFILE", help=CLUSTER_HELP)
+    doctor.add_argument("--probe", action="store_true", help="also sample a few problems with the real model")
+    doctor.add_argument("--gpu-memory-gb", type=_above_zero, metavar="GIB", help="of one GPU (default: the one here)")
     add("recipes", "list the recipes", _recipes)
     add("jobs", "list what runs or waits for which artifact, here and in Slurm's queue", _jobs)
     cluster = add("cluster", "show the cluster profile that --launch slurm would use", _cluster)
@@ -103,6 +112,13 @@ def _at_least(least: int) -> Callable[[str], int]:
     return number
 
 
+def _above_zero(text: str) -> float:
+    value = float(text)  # argparse turns its ValueError into a message
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: give a number above 0")
+    return value
+
+
 def _store(arguments: argparse.Namespace) -> "Store":
     from tasks.core.store import Store, store_root
 
@@ -121,7 +137,13 @@ def _print_plan(arguments: argparse.Namespace, store: "Store") -> "tuple[Plan, l
     from flows.recipe import load_recipe
     from flows.view import print_plan
 
-    plan = make_plan(load_recipe(arguments.recipe, arguments.overrides))
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    if arguments.smoke:
+        from flows.smoke import smoke
+
+        recipe, changes = smoke(recipe, store.root)
+        print("\n".join(changes))
+    plan = make_plan(recipe)
     refuse_unknown_stages(plan, arguments.rebuild)
     outlooks = look_ahead(plan, store, frozenset(arguments.rebuild))
     print_plan(Console(), plan, outlooks)
@@ -140,11 +162,15 @@ def _run(arguments: argparse.Namespace) -> int:
     from flows.server import OwnServer
 
     server = None if os.environ.get("PREFECT_API_URL") else OwnServer()  # first: it starts while we plan
-    plan, _ = _print_plan(arguments, store)
+    plan, outlooks = _print_plan(arguments, store)
     from flows.launch import make_launcher
-    from flows.run import run_in_terminal
+    from flows.preflight import preflight
 
     launcher = make_launcher(arguments.launch, arguments.cluster, plan)
+    for warning in preflight(plan, outlooks, store, arguments.launch):
+        print(f"r1: warning: {warning}", file=sys.stderr)
+    from flows.run import run_in_terminal
+
     return run_in_terminal(plan, store, launcher, frozenset(arguments.rebuild), arguments.jobs, server)
 
 
@@ -163,6 +189,16 @@ def _dry_run(arguments: argparse.Namespace) -> int:
             print(f"{name}: {line}")
     print(describe_scripts(launcher, [job for _, job in jobs]), end="")
     return EXIT_OK
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from flows.doctor import examine
+    from flows.plan import make_plan
+    from flows.recipe import load_recipe
+
+    plan, store = make_plan(load_recipe(arguments.recipe, arguments.overrides)), _store(arguments)
+    is_well = examine(plan, store, arguments.launch, arguments.gpu_memory_gb, with_probe=arguments.probe)
+    return EXIT_OK if is_well else EXIT_USER_ERROR
 
 
 def _recipes(arguments: argparse.Namespace) -> int:

@@ -85,17 +85,18 @@ def _check_vllm_server(stage: PlannedStage) -> None:
     if isinstance(teacher, AnyTeacher):
         _check_teacher(stage, teacher)
         return
-    block, num_gpus = getattr(stage.spec.config, "grpo", {}), stage.spec.resources.vllm_gpus
+    name = "ppo" if hasattr(stage.spec.config, "ppo") else "grpo"
+    block, num_gpus = getattr(stage.spec.config, name, {}), stage.spec.resources.vllm_gpus
     is_asked = bool(block.get("use_vllm")) and block.get("vllm_mode") == "server"
     named = [key for key in ADDRESS_KEYS if key in block]
     if num_gpus and not is_asked:
         raise UserError(
             f"stage {stage.name}: resources.vllm_gpus is {num_gpus}, but the training does not use a vLLM server: set "
-            "grpo.use_vllm: true and grpo.vllm_mode: server (in a train_grpo stage), or leave vllm_gpus out."
+            f"{name}.use_vllm: true and {name}.vllm_mode: server (in a train_{name} stage), or leave vllm_gpus out."
         )
     if num_gpus and named:
         raise UserError(
-            f"stage {stage.name}: resources.vllm_gpus is {num_gpus}, which starts a vLLM server, but grpo.{named[0]} "
+            f"stage {stage.name}: resources.vllm_gpus is {num_gpus}, which starts a vLLM server, but {name}.{named[0]} "
             "names another one: leave one of them out."
         )
     if num_gpus == stage.spec.resources.gpus and num_gpus and not stage.spec.resources.vllm_own_node:
@@ -105,8 +106,8 @@ def _check_vllm_server(stage: PlannedStage) -> None:
         )
     if is_asked and not num_gpus and not named:
         raise UserError(
-            f"stage {stage.name}: grpo.vllm_mode is server, but there is none: set resources.vllm_gpus to the number "
-            "of GPUs that a server started beside the training gets, or grpo.vllm_server_base_url to the address of "
+            f"stage {stage.name}: {name}.vllm_mode is server, but there is none: set resources.vllm_gpus to the number "
+            f"of GPUs that a server started beside the training gets, or {name}.vllm_server_base_url to the address of "
             "one that runs."
         )
 
@@ -130,7 +131,7 @@ def _check_teacher(stage: PlannedStage, teacher: AnyTeacher) -> None:
         mistake = "vllm_own_node is for trainings: the teacher's stage needs no GPU of its own, leave it out"
     elif (asks_ours or isinstance(teacher, LocalTeacher)) and not has_model:
         who = "the server" if asks_ours else f"teacher.kind {teacher.kind}"
-        mistake = f"{who} needs a checkpoint: set model to a fetch_model, train_sft or train_grpo stage"
+        mistake = f"{who} needs a checkpoint: set model to a fetch_model, train_sft, train_grpo or train_ppo stage"
     elif has_model and not asks_ours and not isinstance(teacher, LocalTeacher):
         mistake = f"model is given, but a teacher of kind {teacher.kind} has no use for it here: leave it out"
     if mistake:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows import registry
+from flows.accelerate import with_launch_config
 from flows.overrides import apply_overrides
 from flows.recipe_checks import checked, checked_inputs
 from flows.recipe_yaml import Document, read_document, shown
@@ -193,4 +194,11 @@ def _read_stage(
         document.mistake((*path, "resources"), 'should be a mapping such as {gpus: 1, time: "02:00:00"}')
         return []
     resources = checked(document, (*path, "resources"), Resources, asked, schema.below(["resources"]), "resources")
-    return [StageSpec(name, stage, config, dict(inputs), resources)] if config and resources else []
+    if config is None or resources is None:
+        return []
+    try:
+        resources = with_launch_config(stage, config, resources)
+    except UserError as error:
+        document.mistake((*path, "resources", "accelerate"), str(error))
+        return []
+    return [StageSpec(name, stage, config, dict(inputs), resources)]

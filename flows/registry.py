@@ -11,8 +11,11 @@ STAGES = (
     "generate_traces",
     "verify_traces",
     "select_traces",
+    "prepare_traces",
+    "mix_traces",
     "train_sft",
     "train_grpo",
+    "train_ppo",
     "evaluate",
     "report",
 )

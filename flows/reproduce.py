@@ -24,8 +24,10 @@ from flows.build import Builder, Built, Event, Listener, StageFailed, Stopped, c
 from flows.guard import start_guard
 from flows.launch import default_jobs, make_launcher
 from flows.ledger import Ledger
-from flows.plan import Plan, PlannedStage, make_plan, refuse_unknown_stages
+from flows.plan import Plan, PlannedStage, look_ahead, make_plan, refuse_unknown_stages
+from flows.preflight import preflight
 from flows.recipe import load_recipe
+from flows.smoke import smoke as in_small
 from slurm.job import RETRIES, TRY_AGAIN, Cause, Launcher
 from tasks.core.store import Store, check_writable, store_root
 
@@ -55,18 +57,22 @@ def reproduce(
     jobs: int | None = None,
     launch: str = "local",
     cluster: str | None = None,
+    smoke: bool = False,
 ) -> dict[str, Any]:
     """Run a recipe: `recipe` is its name or path, `overrides` are --set texts, `jobs` how many stages run at a time.
 
-    `launch` is "local" or "slurm", `cluster` a profile's name or path, as in `r1 run`.
+    `launch` is "local" or "slurm", `cluster` a profile's name or path, `smoke` a run in miniature, as in `r1 run`.
     Returns {"run_id", "report": path or None, "stages": {name: {"fingerprint", "cached", "metrics"}}}.
     """
     log = get_run_logger().info
-    plan = make_plan(load_recipe(recipe, overrides or ()))
-    refuse_unknown_stages(plan, rebuild or ())
     root = store_root(store)
     check_writable(root)
+    read = load_recipe(recipe, overrides or ())
+    plan = make_plan(in_small(read, root)[0] if smoke else read)
+    refuse_unknown_stages(plan, rebuild or ())
     launcher = make_launcher(launch, cluster, plan)
+    for warning in preflight(plan, look_ahead(plan, Store(root), frozenset(rebuild or ())), Store(root), launch):
+        log(f"warning: {warning}")
     start_guard(root, launch, cluster)
     return run_plan(plan, Store(root), launcher, _log_events(log), frozenset(rebuild or ()), jobs, [])
 

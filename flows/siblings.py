@@ -44,6 +44,6 @@ def _entry(store: Store, run: Run) -> dict[str, Any] | None:
     histories = {
         stage.name: str(store.path(stage.stage, stage.fingerprint) / "history.jsonl")
         for stage in run.stages
-        if stage.stage == "train_grpo"
+        if stage.stage in ("train_grpo", "train_ppo")
     }
     return {"seed": run.seed, "run_id": run.run_id, "metrics": dict(metrics), "histories": histories}

@@ -5,10 +5,8 @@ import sys
 from slurm.allocation import free_port, node_names, site_address, srun
 from slurm.job import Job
 
-ACCELERATE = (
-    *("accelerate.commands.launch", "--multi_gpu", "--gpu_ids", "all"),
-    *("--mixed_precision", "no", "--dynamo_backend", "no"),
-)
+RECIPES_CHOICE = ("--gpu_ids", "all", "--mixed_precision", "no", "--dynamo_backend", "no")
+ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", *RECIPES_CHOICE)
 """The recipe decides precision, compilation, DeepSpeed and FSDP, through TRL's arguments.
 
 All is said here so that no default file of the user's does. --multi_gpu is "several processes", on CPUs too: without
@@ -25,10 +23,10 @@ def stage_command(job: Job) -> list[str]:
         return [*srun(node_names()[: needs.nodes], needs.cpus or job.num_cpus), *agent]
     share = ["--share", f"{job.share[0]}/{job.share[1]}"] if job.share else []
     stage = ["-m", f"tasks.{job.stage}", str(job.directory), *share]
-    if job.processes_per_node == 1:
+    if job.processes_per_node == 1 and needs.accelerate is None:
         return [sys.executable, *stage]
     meeting = ["--num_machines", "1", "--machine_rank", "0", "--main_process_port", "0"]
-    return [sys.executable, "-m", *ACCELERATE, *meeting, "--num_processes", str(job.processes_per_node), *stage]
+    return [sys.executable, "-m", *_launch(job), *meeting, "--num_processes", str(job.processes_per_node), *stage]
 
 
 def node_command(job: Job, rank: int, host: str, port: str) -> list[str]:
@@ -36,4 +34,18 @@ def node_command(job: Job, rank: int, host: str, port: str) -> list[str]:
     nodes, total = job.resources.nodes, job.resources.nodes * job.processes_per_node
     meeting = ["--num_machines", str(nodes), "--machine_rank", str(rank), "--num_processes", str(total)]
     meeting += ["--main_process_ip", host, "--main_process_port", port, "--rdzv_backend", "static"]
-    return [sys.executable, "-m", *ACCELERATE, *meeting, "-m", f"tasks.{job.stage}", str(job.directory)]
+    return [sys.executable, "-m", *_launch(job), *meeting, "-m", f"tasks.{job.stage}", str(job.directory)]
+
+
+def _launch(job: Job) -> tuple[str, ...]:
+    """accelerate's module with what does not depend on the machines.
+
+    A file of `resources.accelerate` gives DeepSpeed or FSDP. What else it says of this run, such as its precision or
+    its number of processes, yields to the command line. DeepSpeed's "standard" launcher is torchrun, which each node
+    starts for itself; its default would log in to the others with pdsh.
+    """
+    config = job.resources.accelerate
+    if config is None:
+        return ACCELERATE
+    launcher = ("--deepspeed_multinode_launcher", "standard") if job.resources.nodes > 1 else ()
+    return ("accelerate.commands.launch", "--config_file", config, *RECIPES_CHOICE, *launcher)

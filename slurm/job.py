@@ -32,6 +32,7 @@ class Cause(StrEnum):
     TRANSIENT = "transient"
     PAUSED = "paused"
     OUT_OF_MEMORY = "out_of_memory"
+    UNHEALTHY = "unhealthy"
     INTERRUPTED = "interrupted"
     # Told by whoever watches it.
     HANG = "hang"

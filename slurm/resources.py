@@ -20,6 +20,9 @@ class Resources(BaseModel):
     """Wall-clock limit as HH:MM:SS or D-HH:MM:SS. On Slurm a stage that reaches it saves, and a new job goes on."""
     nodes: Annotated[int, Field(ge=1)] = 1
     """Number of machines that train together."""
+    accelerate: Annotated[str, Field(min_length=1)] | None = None
+    """How the processes of a training share it: a file of recipes/accelerate by its name (ddp, zero2, zero3,
+    zero3_offload, fsdp), or the path of your own file for `accelerate launch`. None: each has the whole model."""
     vllm_gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs for a vLLM server that is started beside the stage, out of `gpus`: for a training (TRL's `vllm_mode:
     server`), or for the teacher of generate_traces, which may have them all."""

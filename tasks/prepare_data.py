@@ -207,7 +207,7 @@ STAGE = Stage(
     config=PrepareDataConfig,
     run=prepare_data,
     share=share_screening,
-    inputs={"embedder": Input(accepts=("fetch_model", "train_sft", "train_grpo"), optional=True)},
+    inputs={"embedder": Input(accepts=("fetch_model", "train_sft", "train_grpo", "train_ppo"), optional=True)},
     libraries=("math-verify", "rensa"),
     memory_advice="lower num_workers or shard_size",
 )

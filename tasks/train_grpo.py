@@ -1,23 +1,40 @@
 """train_grpo: reinforcement learning with verifiable rewards, by TRL's GRPOTrainer.
 
-In: a checkpoint (`model`) and the train split of `problems.parquet`. Out: `model/`, `history.jsonl` (one row per TRL
-log: reward, reward_std, rewards/<name>/mean, kl, completions/mean_length, entropy ...), `swanlog/`, `metrics.json`;
-with LoRA also `adapter/`. GRPO: DeepSeekMath, §4 (arXiv:2402.03300); R1-Zero: DeepSeek-R1, §2.2 (arXiv:2501.12948).
-Which loss and which normalisation are TRL's keys `loss_type` and `scale_rewards`.
+In: a checkpoint (`model`), the train split of `problems.parquet`, and for the reward `preference` a `reward_model`.
+Out: `model/`, `history.jsonl` (one row per TRL log: reward, reward_std, rewards/<name>/mean, kl,
+completions/mean_length, entropy ...), `completions.parquet` (rollouts and what they were given:
+tasks/core/completions_log.py), `swanlog/`, `metrics.json`; with LoRA also `adapter/`. GRPO: DeepSeekMath, §4
+(arXiv:2402.03300); R1-Zero: DeepSeek-R1, §2.2 (arXiv:2501.12948). Which loss and which normalisation are TRL's keys
+`loss_type` and `scale_rewards`.
 """
 
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tasks.core.errors import UserError
+from tasks.core.health import Health
+from tasks.core.lora import Lora
 from tasks.core.main import main
 from tasks.core.rewards import build_rewards
+from tasks.core.rewards.preference import check_reward_model
 from tasks.core.rollouts import check_thought_is_open, read_problems, server_beside_us, summarise
-from tasks.core.stage import Input, Stage, StageConfig
-from tasks.core.training import Lora, load_tokenizer, start_swanlab, train, trainer_arguments, write_metrics
+from tasks.core.stage import Input, Stage, StageConfig, operational
+from tasks.core.trackers import start_swanlab
+from tasks.core.training import load_tokenizer, train, trainer_arguments, write_metrics
 from tasks.core.trl_keys import trl_block, trl_identity
+
+
+class DynamicSampling(BaseModel):
+    """Train only on groups whose rewards differ (DAPO, arXiv:2503.14476); tasks/core/rollout_trainer.py says how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    max_rounds: int = Field(ge=2)
+    """Generations for one batch at most, the first one among them."""
 
 
 class TrainGrpoConfig(StageConfig):
@@ -31,6 +48,15 @@ class TrainGrpoConfig(StageConfig):
     """Seeds the order of the problems and the sampling of rollouts."""
     lora: Lora | None = None
     """Low-rank adapters; all weights when left out."""
+    dynamic_sampling: DynamicSampling | None = None
+    """Replace groups that teach nothing; every group is trained on when left out."""
+    num_logged_completions: Annotated[int, Field(ge=0)] | None = operational(64)
+    """How many completions of each generation go to completions.parquet, in whole groups; null for all, 0 for none."""
+    health: Health = operational(Health())
+    """When the training is ended because it has gone wrong."""
+    keep_best: str | None = None
+    """A logged number, such as reward: best/ holds the checkpoint with the best mean of it, where that is not the last
+    step. The choice is among the checkpoints, every `save_steps`."""
 
     @field_validator("rewards")
     @classmethod
@@ -42,36 +68,61 @@ class TrainGrpoConfig(StageConfig):
         return rewards
 
     def identity(self) -> dict[str, Any]:
-        """As everywhere, without TRL's operational keys."""
-        return super().identity() | {"grpo": trl_identity("GRPOConfig", self.grpo)}
+        """As everywhere, without TRL's operational keys, and without what is optional and left out."""
+        block = trl_identity("GRPOConfig", self.grpo, keeps_best=self.keep_best is not None)
+        optional = ("dynamic_sampling", "keep_best")
+        identity = super().identity() | {"grpo": block}
+        return {key: value for key, value in identity.items() if key not in optional or value is not None}
 
 
-def train_grpo(config: TrainGrpoConfig, *, out: Path, model: Path, problems: Path) -> None:
+def train_grpo(
+    config: TrainGrpoConfig, *, out: Path, model: Path, problems: Path, reward_model: Path | None = None
+) -> None:
     """Train, write the checkpoint and its curves. Resumes from OUT's work/checkpoints.
 
-    Raises UserError when there is no problem to train on or the tokenizer has no chat template.
+    Raises UserError when there is no problem to train on, the tokenizer has no chat template, or `reward_model` and
+    the reward `preference` are not there together.
     """
     from trl import GRPOConfig
 
-    from tasks.core.resume import ResumableGRPOTrainer
+    from tasks.core.quantised_rollouts import full_weights_for_vllm
+    from tasks.core.rollout_trainer import RolloutTrainer
 
+    check_reward_model(config.rewards, reward_model)
     tokenizer = load_tokenizer(model)
     rows = read_problems(problems / "problems.parquet", out)
     check_thought_is_open(config.rewards, tokenizer, rows[0]["prompt"])
-    rewards, weights = build_rewards(config.rewards)
+    rewards, weights = build_rewards(config.rewards, reward_model=reward_model)
     block = config.grpo | server_beside_us(config.grpo)
     arguments = trainer_arguments(GRPOConfig, "grpo", block, out, config.seed, reward_weights=weights)
     start_swanlab(out, "grpo", config.grpo)
-    trainer = ResumableGRPOTrainer(
-        model=str(model / "model"),
-        args=arguments,
-        train_dataset=rows,
-        processing_class=tokenizer,
-        reward_funcs=rewards,
-        peft_config=config.lora.to_peft() if config.lora else None,
-    )
-    metrics = train(trainer, out) | {"num_problems": len(rows)}
-    write_metrics(trainer, out, metrics | summarise(trainer.state.log_history, metrics))
+    with full_weights_for_vllm(config.lora):
+        trainer = RolloutTrainer(
+            out=out,
+            num_logged_completions=config.num_logged_completions,
+            max_rounds=config.dynamic_sampling.max_rounds if config.dynamic_sampling else 1,
+            model=str(model / "model"),
+            args=arguments,
+            train_dataset=rows,
+            processing_class=tokenizer,
+            reward_funcs=rewards,
+            peft_config=config.lora.to_peft() if config.lora else None,
+            quantization_config=config.lora.quantisation() if config.lora else None,
+        )
+    metrics = train(trainer, out, config.health, config.keep_best) | {"num_problems": len(rows)}
+    metrics |= summarise(trainer.state.log_history, metrics) | sampling_cost(trainer.state.log_history, arguments)
+    write_metrics(trainer, out, metrics)
+
+
+def sampling_cost(log: Sequence[Mapping[str, Any]], arguments: Any) -> dict[str, float]:
+    """With dynamic sampling: completions sampled in all, and how many for each one that was trained on."""
+    totals = [row["dynamic_sampling/total_completions"] for row in log if "dynamic_sampling/total_completions" in row]
+    if not totals:
+        return {}
+    num_batches = arguments.gradient_accumulation_steps * max(row["step"] for row in log)
+    num_generations = math.ceil(num_batches / (arguments.steps_per_generation * arguments.num_iterations))
+    num_trained = num_generations * arguments.generation_batch_size
+    return {"num_sampled_completions": totals[-1], "sampled_per_trained": totals[-1] / num_trained}
 
 
 STAGE = Stage(
@@ -80,8 +131,9 @@ STAGE = Stage(
     config=TrainGrpoConfig,
     run=train_grpo,
     inputs={
-        "model": Input(accepts=("fetch_model", "train_sft", "train_grpo")),
+        "model": Input(accepts=("fetch_model", "train_sft", "train_grpo", "train_ppo")),
         "problems": Input(accepts=("prepare_data", "select_problems")),
+        "reward_model": Input(accepts=("fetch_model",), optional=True),
     },
     libraries=("trl", "transformers", "torch", "peft"),
     is_distributed=True,

@@ -1,6 +1,6 @@
 """train_sft: supervised fine-tuning on verified traces with TRL's SFTTrainer.
 
-In: a checkpoint (`model`) and `traces.parquet` of verify_traces. Out: `model/`, `history.jsonl` (one row per TRL log),
+In: a checkpoint (`model`) and `traces.parquet` of verify_traces, select_traces, prepare_traces or mix_traces. Out: `model/`, `history.jsonl` (one row per TRL log),
 `swanlog/` (SwanLab's files), `metrics.json`; with LoRA also `adapter/`. The loss counts the completion's tokens only.
 DeepSeek-R1, §2.3.1 (arXiv:2501.12948), calls this the cold start.
 """
@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from tasks.core.errors import UserError
+from tasks.core.health import BasicHealth
+from tasks.core.lora import Lora
 from tasks.core.main import main
-from tasks.core.stage import Input, Stage, StageConfig
+from tasks.core.stage import Input, Stage, StageConfig, operational
+from tasks.core.trackers import start_swanlab
 from tasks.core.training import (
-    Lora,
     first_and_last,
     load_rows,
     load_tokenizer,
-    start_swanlab,
     train,
     trainer_arguments,
     write_metrics,
@@ -33,6 +34,8 @@ class TrainSftConfig(StageConfig):
     """Seeds the order of the batches and dropout."""
     lora: Lora | None = None
     """Low-rank adapters; full fine-tuning when left out."""
+    health: BasicHealth = operational(BasicHealth())
+    """When the training is ended because it has gone wrong."""
 
     def identity(self) -> dict[str, Any]:
         """As everywhere, without TRL's operational keys."""
@@ -56,8 +59,10 @@ def train_sft(config: TrainSftConfig, *, out: Path, model: Path, traces: Path) -
         train_dataset=rows,
         processing_class=tokenizer,
         peft_config=config.lora.to_peft() if config.lora else None,
+        quantization_config=config.lora.quantisation() if config.lora else None,
     )
-    metrics = train(trainer, out) | {"num_traces": len(rows), "num_trained_on": len(trainer.train_dataset)}
+    metrics = train(trainer, out, config.health)
+    metrics |= {"num_traces": len(rows), "num_trained_on": len(trainer.train_dataset)}
     for key in ("loss", "mean_token_accuracy"):
         metrics |= first_and_last(trainer.state.log_history, key, key)
     write_metrics(trainer, out, metrics)
@@ -85,8 +90,8 @@ STAGE = Stage(
     config=TrainSftConfig,
     run=train_sft,
     inputs={
-        "model": Input(accepts=("fetch_model", "train_sft", "train_grpo")),
-        "traces": Input(accepts=("verify_traces", "select_traces")),
+        "model": Input(accepts=("fetch_model", "train_sft", "train_grpo", "train_ppo")),
+        "traces": Input(accepts=("verify_traces", "select_traces", "prepare_traces", "mix_traces")),
     },
     libraries=("trl", "transformers", "torch", "peft"),
     is_distributed=True,

@@ -237,7 +237,7 @@ STAGE = Stage(
     inputs={
         "traces": Input(accepts=("generate_traces",)),
         "reward_model": Input(accepts=("fetch_model",), optional=True),
-        "judge_model": Input(accepts=("fetch_model", "train_sft", "train_grpo"), optional=True),
+        "judge_model": Input(accepts=("fetch_model", "train_sft", "train_grpo", "train_ppo"), optional=True),
     },
     libraries=("math-verify",),
     memory_advice="lower num_workers, each of which may take memory_gb, shard_size or score_batch_size",

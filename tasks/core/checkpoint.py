@@ -36,7 +36,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not (path / "config.json").is_file():
         raise UserError(
             f"{path} is no checkpoint (config.json is missing). Give as `model` a stage that makes one: "
-            "fetch_model, train_sft or train_grpo; `r1 verify` finds damaged artifacts."
+            "fetch_model, train_sft, train_grpo or train_ppo; `r1 verify` finds damaged artifacts."
         )
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     if tokenizer.chat_template is None:

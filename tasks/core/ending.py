@@ -3,7 +3,7 @@
 import errno
 from dataclasses import dataclass
 
-from tasks.core.errors import TransientError, UserError
+from tasks.core.errors import TransientError, Unhealthy, UserError
 from tasks.core.stage import Stage
 from tasks.core.stopping import Paused
 
@@ -23,11 +23,15 @@ class Ending:
 
 
 DONE = Ending(EXIT_OK, None, None)
+SAID_TOGETHER = ("paused", "unhealthy")
+"""Causes on which all ranks agree before they end: rank 0 tells them, the others end well."""
 INTERRUPTED = Ending(EXIT_CRASH, "interrupted", "interrupted")
 
 
 def ending_of(error: BaseException, stage: Stage) -> Ending:
     """What to tell of an exception that left the stage's function."""
+    if isinstance(error, Unhealthy):
+        return Ending(EXIT_USER_ERROR, "unhealthy", str(error))
     if isinstance(error, UserError):
         return Ending(EXIT_USER_ERROR, "user_error", str(error))
     if isinstance(error, Paused):

@@ -26,7 +26,7 @@ from types import FrameType
 from typing import NoReturn
 
 from tasks.core.attempts import share_desk
-from tasks.core.ending import DONE, EXIT_CRASH, EXIT_OK, EXIT_USER_ERROR, INTERRUPTED, Ending, ending_of
+from tasks.core.ending import DONE, EXIT_CRASH, EXIT_OK, EXIT_USER_ERROR, INTERRUPTED, SAID_TOGETHER, Ending, ending_of
 from tasks.core.errors import UserError
 from tasks.core.files import read_json, write_json
 from tasks.core.stage import Stage
@@ -100,8 +100,8 @@ def run_in(stage: Stage, out: Path, share: Share | None = None) -> int:
         if ending.cause in (None, "paused"):  # it was heard, or it came too late: it is no part of the artifact
             (desk / STOP).unlink(missing_ok=True)
         status.end(ending)
-    # A rank that ends badly has the launcher kill the others, and rank 0 has still to say that it paused.
-    return EXIT_OK if status.rank and ending.cause == "paused" else ending.exit_code
+    # A rank that ends badly has the launcher kill the others, and rank 0 has still to say why they end.
+    return EXIT_OK if status.rank and ending.cause in SAID_TOGETHER else ending.exit_code
 
 
 def _run(stage: Stage, out: Path, share: Share | None, desk: Path, *, is_first: bool) -> None:

@@ -11,22 +11,23 @@ from tasks.core.training import first_and_last, load_rows
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-THOUGHT_REWARDS = ("format", "thought_length")
+THOUGHT_REWARDS = ("format", "tag_count", "thought_length")
 """The rewards that look for the thought's opening tag."""
 
 
-def server_beside_us(block: Mapping[str, Any]) -> dict[str, Any]:
+def server_beside_us(block: Mapping[str, Any], name: str = "grpo") -> dict[str, Any]:
     """TRL's keys for the vLLM server that the launcher started with this training; none where the recipe names one.
 
-    Raises UserError when there is no server at all, because TRL would look for one on port 8000 for minutes.
+    `name` is the block's: grpo or ppo. Raises UserError when there is no server at all, because TRL would look for one
+    on port 8000 for minutes.
     """
     is_named = {"vllm_server_base_url", "vllm_server_host", "vllm_server_port"} & block.keys()
     if not block.get("use_vllm") or block.get("vllm_mode") != "server" or is_named:
         return {}
     if not (url := os.environ.get("R1_VLLM_SERVER_URL")):
         raise UserError(
-            "grpo.vllm_mode is server, but no server was started: set resources.vllm_gpus, and run the stage through "
-            "`r1 run` or slurm/stage.sbatch, or name a server with grpo.vllm_server_base_url."
+            f"{name}.vllm_mode is server, but no server was started: set resources.vllm_gpus, and run the stage "
+            f"through `r1 run` or slurm/stage.sbatch, or name a server with {name}.vllm_server_base_url."
         )
     return {"vllm_server_base_url": url, "vllm_group_port": int(os.environ["R1_VLLM_GROUP_PORT"])}
 

@@ -1,20 +1,25 @@
-"""A tiny decoder and its word-level tokenizer, built from a config instead of downloaded.
+"""A tiny decoder and its tokenizer, built from a config instead of downloaded.
 
-Every integer, operator, bracket and tag is one token; text is tokens between single spaces, as
-`tasks.core.countdown.search` writes it.
+With words, every integer, operator, bracket and tag is one token; text is tokens between single spaces, as
+`tasks.core.countdown.search` writes it. With bytes, any text has tokens: one for each byte of its UTF-8, and one for
+each think and answer tag.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tasks.core.chat_templates import resolve_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 PAD, UNKNOWN, END, USER, ASSISTANT = "<pad>", "<unk>", "<|end|>", "<|user|>", "<|assistant|>"
-WORDS = ("<think>", "</think>", "<answer>", "</answer>", "+", "-", "*", "/", "(", ")", "=", ",", "no", "yes", "->")
+TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+WORDS = (*TAGS, "+", "-", "*", "/", "(", ")", "=", ",", "no", "yes", "->")
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -42,8 +47,19 @@ class Scratch(BaseModel):
     """Attention heads (as many key-value heads)."""
     max_positions: int = Field(gt=0)
     """Longest sequence, prompt and completion together, in tokens."""
-    max_integer: int = Field(gt=0)
-    """The vocabulary holds one token for every integer from 0 to this."""
+    vocabulary: Literal["words", "bytes"] = "words"
+    """words: Countdown's own words. bytes: any text, as ChatML unless chat_template says otherwise."""
+    max_integer: int | None = Field(default=None, gt=0)
+    """With words: the vocabulary holds one token for every integer from 0 to this."""
+    head: Literal["reward"] | None = None
+    """reward: a model that gives a text a score, as the reward `preference` asks; a language model when left out."""
+
+    @model_validator(mode="after")
+    def _integers_of_words(self) -> Scratch:
+        if (self.vocabulary == "words") != (self.max_integer is not None):
+            fix = "add max_integer" if self.vocabulary == "words" else "leave max_integer out"
+            raise ValueError(f"vocabulary is {self.vocabulary!r}: {fix}")
+        return self
 
     @model_validator(mode="after")
     def _even_heads(self) -> Scratch:
@@ -54,12 +70,23 @@ class Scratch(BaseModel):
             )
         return self
 
+    def identity(self) -> dict[str, Any]:
+        """The keys that have not always been there count only where they are used."""
+        identity = self.model_dump(mode="json", exclude_none=True)
+        return {key: value for key, value in identity.items() if (key, value) != ("vocabulary", "words")}
+
 
 def build_tokenizer(shape: Scratch) -> PreTrainedTokenizerFast:
-    """The word-level tokenizer: a fixed vocabulary, white-space pre-tokenisation, left padding, a chat template."""
+    """A fixed vocabulary, left padding, a chat template."""
+    return _word_tokenizer(shape) if shape.vocabulary == "words" else _byte_tokenizer(shape)
+
+
+def _word_tokenizer(shape: Scratch) -> PreTrainedTokenizerFast:
+    """Tokens between white space."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
+    assert shape.max_integer is not None
     words = [PAD, UNKNOWN, END, USER, ASSISTANT, *WORDS, *map(str, range(shape.max_integer + 1))]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -75,10 +102,31 @@ def build_tokenizer(shape: Scratch) -> PreTrainedTokenizerFast:
     )
 
 
+def _byte_tokenizer(shape: Scratch) -> PreTrainedTokenizerFast:
+    """A token a byte. The tags are ordinary tokens: decoding without special tokens keeps them."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = [PAD, TURN_START, TURN_END, *TAGS, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens([AddedToken(tag, normalized=False, special=False) for tag in TAGS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=TURN_END,
+        additional_special_tokens=[TURN_START],
+        padding_side="left",
+        chat_template=resolve_template("chatml"),
+        model_max_length=shape.max_positions,
+    )
+
+
 def build_model(shape: Scratch, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
-    """A model with random weights drawn from `seed`, input and output embeddings tied."""
+    """A model with random weights drawn from `seed`, input and output embeddings of a language model tied."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
     config = AutoConfig.for_model(
         shape.architecture,
@@ -95,4 +143,7 @@ def build_model(shape: Scratch, tokenizer: PreTrainedTokenizerFast, seed: int) -
         bos_token_id=None,
     )
     torch.manual_seed(seed)
+    if shape.head == "reward":
+        config.num_labels = 1
+        return AutoModelForSequenceClassification.from_config(config)
     return AutoModelForCausalLM.from_config(config)

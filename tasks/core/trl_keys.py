@@ -17,13 +17,15 @@ from tasks.core.trl_source import CONFIG_FILES, TrlKey, trl_keys
 __all__ = ["MANAGED_KEYS", "OPERATIONAL_KEYS", "TrlBlock", "TrlKey", "trl_block", "trl_identity", "trl_keys"]
 
 
-def trl_identity(config: str, block: Mapping[str, Any]) -> dict[str, Any]:
+def trl_identity(config: str, block: Mapping[str, Any], *, keeps_best: bool = False) -> dict[str, Any]:
     """The part of a recipe's TRL block that decides the numbers, for `StageConfig.identity`.
 
     Operational keys are left out, and `1` reads as `1.0` where TRL wants a float, so that both spellings have one
-    fingerprint. With `load_best_model_at_end` the checkpoints are what is chosen from, so their keys stay.
+    fingerprint. With `load_best_model_at_end`, and where the stage `keeps_best`, the checkpoints are what is chosen
+    from, so their keys stay.
     """
-    left_out = OPERATIONAL_KEYS - CHECKPOINT_KEYS if block.get("load_best_model_at_end") else OPERATIONAL_KEYS
+    is_chosen_from = keeps_best or block.get("load_best_model_at_end")
+    left_out = OPERATIONAL_KEYS - CHECKPOINT_KEYS if is_chosen_from else OPERATIONAL_KEYS
     return {key: _as_float(config, key, value) for key, value in block.items() if key not in left_out}
 
 

@@ -91,6 +91,30 @@ stages:
 """
 
 
+PPO = """\
+  rl:
+    stage: train_ppo
+    model: base
+    problems: problems
+    rewards: {countdown: 1.0}
+    ppo: {max_steps: 1}
+    critic: {learning_rate: 1e-5, gamma: 1.0, gae_lambda: 1.0, value_clip: null, value_loss_weight: 1.0}
+"""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (GPUS, "set ppo.use_vllm: true and ppo.vllm_mode: server (in a train_ppo stage)"),
+        (("rl.ppo.use_vllm=true", "rl.ppo.vllm_mode=server"), "ppo.vllm_mode is server, but there is none"),
+    ],
+)
+def test_vllm_server_of_train_ppo_is_looked_for_in_its_own_block(with_teacher, overrides, words):
+    with pytest.raises(UserError) as refusal:
+        with_teacher(ENDPOINT, *overrides, model=PPO)
+    assert words in str(refusal.value)
+
+
 def test_teacher_that_has_a_server_or_an_address_is_accepted(with_teacher):
     with_teacher(*SERVED)
     with_teacher(*SERVED, "traces.resources.shares=8", launch="slurm")

@@ -19,6 +19,7 @@ from slurm.job import Cause, End, Job
 from slurm.local import LocalLauncher
 from slurm.resources import Resources
 from slurm.server import Server, ServerFailed
+from slurm.serving import block_of, trains
 from tasks.core.files import write_json
 from tasks.core.teachers.requests import request_seed
 from tests.tasks.test_generate_traces import write_problems
@@ -133,6 +134,13 @@ def test_server_that_never_answers_is_ended_and_its_log_is_told(tmp_path, starte
     assert (caught.value.end.exit_code, caught.value.end.cause) == (75, Cause.SERVER_DIED)
     assert "GET /health" in caught.value.end.error
     assert not servers(tmp_path)
+
+
+@pytest.mark.parametrize(("block", "is_training"), [("grpo", True), ("ppo", True), ("teacher", False)])
+def test_server_reads_its_settings_from_the_block_that_asks_it(tmp_path, block, is_training):
+    write_json(tmp_path / "config.json", {"config": {"seed": 5, block: {}}})
+    job = Job("any", tmp_path, Resources())
+    assert (block_of(job), trains(job)) == (block, is_training)
 
 
 @pytest.mark.parametrize(

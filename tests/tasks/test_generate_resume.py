@@ -92,6 +92,7 @@ def test_endpoint_that_is_down_ends_the_stage_to_be_tried_again_and_refusals_bec
     config = {"num_problems": 12, "num_traces": 2, "shard_size": 5}
     teacher = openai_teacher(server, max_retries=0, patience_s=0.0, price_per_mtok_in=1e6, price_per_mtok_out=2e6)
     teacher |= {"system_prompt": "r1_chinese", "instruction": "boxed_english"}
+    teacher |= {"max_concurrent": 1}  # or the refusal may come before answers that were given earlier
     server.fail_after = 7
     assert start(out, problems, teacher=teacher, **config).wait(120) == 75
     status = json.loads((out / "status.json").read_text())

@@ -185,7 +185,7 @@ def test_prepare_data_local_too_few_rows_says_where_they_went(tmp_path: Path) ->
         ({"source": COUNTDOWN | {"num_numbers": []}}, "at least 1 item"),
         ({"source": COUNTDOWN | {"num_numbers": [1]}}, "greater than or equal to 2"),
         ({"source": COUNTDOWN | {"operators": "+^"}}, "should match pattern"),
-        ({"source": COUNTDOWN | {"prompt": "klingon"}}, "'tokens', 'english' or 'chinese'"),
+        ({"source": COUNTDOWN | {"prompt": "klingon"}}, "'tokens', 'english', 'chinese', .* or 'datawhale'"),
         ({"source": {"kind": "hib"}}, "'local', 'hub'"),
         ({"filters": {"lenght": [1, 2]}}, "lenght"),
         ({"filters": {"question_chars": [9, 3]}}, "the longest last"),

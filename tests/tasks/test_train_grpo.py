@@ -1,9 +1,11 @@
 """Stage train_grpo on a tiny model that knows the format: rewards that run, exact resume, refusals."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
@@ -112,6 +114,27 @@ def test_train_grpo_killed_in_second_epoch_and_resumed_equals_uninterrupted(
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == (
         trained / "model" / "model.safetensors"
     ).read_bytes()
+    assert pq.read_table(tmp_path / "completions.parquet").equals(pq.read_table(trained / "completions.parquet"))
+
+
+def test_train_grpo_logs_what_each_completion_was_given(trained: Path) -> None:
+    rows = pq.read_table(trained / "completions.parquet").to_pylist()
+    assert [row["step"] for row in rows] == [step for step in range(1, 23, 2) for _ in range(16)]
+    for logged in history_of(trained)[::2]:
+        here = [row for row in rows if row["step"] == logged["step"]]
+        assert logged["reward"] == pytest.approx(sum(row["reward"] for row in here) / 16)
+        assert logged["rewards/format/mean"] == pytest.approx(sum(row["reward_format"] for row in here) / 16)
+        assert logged["completions/mean_length"] == sum(row["num_tokens"] for row in here) / 16
+        assert logged["completions/clipped_ratio"] == sum(row["is_truncated"] for row in here) / 16
+        assert [row["verdict"] == "correct" for row in here] == [row["reward_countdown"] == 1 for row in here]
+    assert all(row["is_used"] and row["task"] == "countdown" and row["verdict"] for row in rows)
+    for i in range(0, len(rows), 4):  # TRL's default: the group's rewards, centred and scaled
+        group = rows[i : i + 4]
+        mean = sum(row["reward"] for row in group) / 4
+        std = math.sqrt(sum((row["reward"] - mean) ** 2 for row in group) / 3)
+        assert len({row["problem_id"] for row in group}) == 1
+        advantages = [(row["reward"] - mean) / (std + 1e-4) for row in group]
+        assert [row["advantage"] for row in group] == pytest.approx(advantages, abs=1e-4)
 
 
 def test_train_grpo_paused_and_resumed_equals_uninterrupted(

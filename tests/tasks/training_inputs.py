@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,32 @@ def history_of(out: Path) -> list[dict[str, Any]]:
     """history.jsonl without what a clock measured."""
     rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     return [{key: value for key, value in row.items() if key != "step_time"} for row in rows]
+
+
+def checkpoint_of(out: Path, step: int) -> dict[str, Any]:
+    """What a training goes on from at `step`, by the tensor's or value's path: weights, optimizer, schedule, random
+    numbers, log."""
+    import torch
+    from safetensors.torch import load_file
+
+    folder = out / "work" / "checkpoints" / f"checkpoint-{step}"
+    pickled = {name: torch.load(folder / name, weights_only=False) for name in ("optimizer.pt", "scheduler.pt")}
+    pickled["rng"] = torch.load(folder / "rng_state.pth", weights_only=False)
+    weights = {path.name: load_file(path) for path in folder.glob("*.safetensors")}
+    state = json.loads((folder / "trainer_state.json").read_text())
+    log = [{key: value for key, value in row.items() if key != "step_time"} for row in state["log_history"]]
+    return dict(_leaves({"weights": weights, "log": log, "epoch": state["epoch"], **pickled}))
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}/{key}")
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            yield from _leaves(inner, f"{path}/{i}")
+    else:
+        yield path, value.tolist() if hasattr(value, "tolist") else value
 
 
 def listing(*roots: Path) -> dict[str, tuple[int, int]]:

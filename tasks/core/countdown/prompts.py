@@ -1,4 +1,15 @@
-"""How a Countdown problem is put to a model. A style is a function from (numbers, target) to chat messages."""
+"""How a Countdown problem is put to a model. A style is a function from (numbers, target) to chat messages.
+
+`tinyzero`, `mini_r1` and `datawhale` are built like the prompts of these projects, in words of our own: the numbers as
+a list, the target, the four operators, each number once, think and answer tags with an example. All three let the
+reply begin with a sentence and `<think>`, which is no part of the question: it is the chat template `tinyzero`, or
+`prefill` in fetch_model.
+
+- tinyzero: TinyZero@95df88f, examples/data_preprocess/countdown.py: no system message.
+- mini_r1: philschmid/deep-learning-pytorch-huggingface@59b3797, training/scripts/run_r1_grpo.py: a system message, and
+  the question also asks to think step by step.
+- datawhale: unlock-deepseek@051e0c9, Datawhale-R1/train_Datawhale-R1.py: as mini_r1, in Chinese, no system message.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -37,8 +48,39 @@ def _chinese(numbers: Sequence[int], target: int) -> list[Message]:
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
+def _asked(numbers: Sequence[int], target: int) -> str:
+    return (
+        f"Form an equation from the numbers {list(numbers)} whose result is {target}. Addition, subtraction, "
+        "multiplication and division (+, -, *, /) are allowed, and every number may be used only once. Write down your "
+        "work between <think> and </think>, and then only the final equation between <answer> and </answer>, as in "
+        "<answer> (1 + 2) / 3 </answer>."
+    )
+
+
+def _tinyzero(numbers: Sequence[int], target: int) -> list[Message]:
+    return [{"role": "user", "content": _asked(numbers, target)}]
+
+
+def _mini_r1(numbers: Sequence[int], target: int) -> list[Message]:
+    system = "You are an assistant who first works out in thought how to get to the answer, then tells it to the user."
+    user = f"{_asked(numbers, target)} Between the think tags, go one step at a time."
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+
+def _datawhale(numbers: Sequence[int], target: int) -> list[Message]:
+    user = (
+        f"请用数字 {list(numbers)} 列出一个结果为 {target} 的等式。可以多次使用加、减、乘、除（+、-、*、/），"
+        "但每个数字只能用一次。把思考过程写在 <think> 和 </think> 之间，再把最终的等式写在 <answer> 和 </answer> 之间，"
+        "例如 <answer> (1 + 2) / 3 </answer>。请在 <think> 标签内一步一步地思考。"
+    )
+    return [{"role": "user", "content": user}]
+
+
 PROMPT_STYLES: dict[str, Callable[[Sequence[int], int], list[Message]]] = {
     "tokens": _tokens,
     "english": _english,
     "chinese": _chinese,
+    "tinyzero": _tinyzero,
+    "mini_r1": _mini_r1,
+    "datawhale": _datawhale,
 }

@@ -82,7 +82,8 @@ def batches(path: Path, columns: list[str] | None = None) -> Iterator[tuple[int,
     import pyarrow.parquet as pq
 
     start = 0
-    for batch in pq.ParquetFile(path).iter_batches(BATCH_SIZE, columns=columns):
+    file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)  # else it reads far ahead
+    for batch in file.iter_batches(BATCH_SIZE, columns=columns):
         yield start, batch
         start += batch.num_rows
 

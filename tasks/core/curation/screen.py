@@ -50,7 +50,7 @@ class Screen:
             if bounds:
                 self._steps.append(_Step(name, _length(column, *bounds)))
         if filters.decontaminate:
-            index = Benchmarks.build(_questions(benchmarks), filters.decontaminate.ngram)
+            index = Benchmarks.build(benchmark_questions(benchmarks), filters.decontaminate.ngram)
             self._steps.append(_Step("in no benchmark", lambda rows: index.find(rows["question"])))
         self._steps.append(_Step("gold readable", self._bad_golds))
 
@@ -129,7 +129,8 @@ def _length(column: str, shortest: int, longest: int) -> Callable[[Any], Reasons
     return find
 
 
-def _questions(benchmarks: dict[str, Path]) -> dict[str, list[str]]:
+def benchmark_questions(benchmarks: dict[str, Path]) -> dict[str, list[str]]:
+    """{benchmark: its questions} from the pools' paths."""
     import pyarrow.parquet as pq
 
     return {

@@ -42,15 +42,23 @@ class Curve:
     lines: list[Line]
 
 
-# (title, y axis, ((key of TRL's log, label), …), factor); a plot with no logged key is left out.
-PLOTS: dict[str, tuple[tuple[str, str, tuple[tuple[str, str], ...], float], ...]] = {
-    "train_grpo": (
-        ("Mean response length", "tokens", (("completions/mean_length", "mean"),), 1),
-        ("Longest response", "tokens", (("completions/max_length", "longest"),), 1),
-        ("Responses cut off at the limit", "% of responses", (("completions/clipped_ratio", "cut off"),), 100),
-        ("KL from the reference model", "nats per token", (("kl", "KL"),), 1),
-        ("Loss", "GRPO loss", (("loss", "loss"), ("eval_loss", "held out")), 1),
-        ("Entropy of the policy", "nats per token", (("entropy", "entropy"),), 1),
+# (title, y axis, ((key of the history, label), …), factor); a plot with no logged key is left out.
+Plots = tuple[tuple[str, str, tuple[tuple[str, str], ...], float], ...]
+ROLLOUT_PLOTS: Plots = (
+    ("Mean response length", "tokens", (("completions/mean_length", "mean"),), 1),
+    ("Longest response", "tokens", (("completions/max_length", "longest"),), 1),
+    ("Responses cut off at the limit", "% of responses", (("completions/clipped_ratio", "cut off"),), 100),
+    ("Groups whose rewards are all equal", "% of groups", (("frac_reward_zero_std", "no variance"),), 100),
+    ("Groups kept by dynamic sampling", "% of groups", (("dynamic_sampling/kept_share", "kept"),), 100),
+    ("KL from the reference model", "nats per token", (("kl", "KL"),), 1),
+    ("Entropy of the policy", "nats per token", (("entropy", "entropy"),), 1),
+)
+PLOTS: dict[str, Plots] = {
+    "train_grpo": (*ROLLOUT_PLOTS, ("Loss", "GRPO loss", (("loss", "loss"), ("eval_loss", "held out")), 1)),
+    "train_ppo": (
+        *ROLLOUT_PLOTS,
+        ("Loss", "PPO loss", (("loss", "policy and critic"), ("value_loss", "critic")), 1),
+        ("Variance of the returns that the critic explains", "share", (("explained_variance", "explained"),), 1),
     ),
     "train_sft": (
         ("Loss", "nats per token", (("loss", "train"), ("eval_loss", "held out")), 1),
@@ -76,7 +84,7 @@ def read_history(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 def curves_of(stage: str, history: Sequence[dict[str, Any]]) -> list[Curve]:
     """The plots of one training stage: reward first, then those of PLOTS for which something was logged."""
-    curves = _reward_curves(history) if stage == "train_grpo" else []
+    curves = [] if stage == "train_sft" else _reward_curves(history)
     for title, axis, keys, factor in PLOTS[stage]:
         lines = [line for key, name in keys if (line := read_line(history, key, name, factor))]
         if lines:

@@ -15,12 +15,13 @@ from tasks.core.report.examples import RULE, Example, group_problems
 from tasks.core.report.funnels import funnels_of
 from tasks.core.report.graph import describe_state, draw_graph
 from tasks.core.report.plots import MUTED, SERIES, describe, draw_accuracies, draw_curve, draw_lengths
+from tasks.core.report.rollouts import Passage, Rollouts, read_rollouts
 from tasks.core.report.run import Run, Step
 from tasks.core.report.seeds import Seed, seeds_of, with_seeds
 
 TEMPLATES = Path(__file__).parent
 MAX_FILES = 300  # rows of one stage's file table; checkpoints have a dozen files, sharded traces may have thousands
-TRAINING_TITLES = {"train_sft": "supervised fine-tuning", "train_grpo": "GRPO"}
+TRAINING_TITLES = {"train_sft": "supervised fine-tuning", "train_grpo": "GRPO", "train_ppo": "PPO"}
 KINDS = {SERIES[0]: "before", SERIES[1]: "after", MUTED: "between"}
 FILTERS = {
     "percent": text.percent,
@@ -37,12 +38,14 @@ FILTERS = {
 
 @dataclass(frozen=True)
 class Training:
-    """One training stage: a sentence on what was logged (or why nothing is drawn) and its plots with captions."""
+    """One training stage: a sentence on what was logged (or why nothing is drawn), its plots with captions, and
+    passages of what it wrote."""
 
     step: Step
     title: str
     remark: str
     figures: list[tuple[str, Markup, str]]
+    passages: list[Passage]
 
 
 @dataclass(frozen=True)
@@ -114,13 +117,15 @@ def _training(step: Step, notes: list[str], seeds: Sequence[Seed]) -> Training |
         return None
     path = step.file("history.jsonl")
     if path is None:
-        return Training(step, title, "The artifact has no history.jsonl, so there are no curves to draw.", [])
+        return Training(step, title, "The artifact has no history.jsonl, so there are no curves to draw.", [], [])
     history, num_unreadable = read_history(path)
     if num_unreadable:
         notes.append(f"{step.name}: {num_unreadable} line(s) of history.jsonl are not JSON objects and are left out.")
-    curves = with_seeds(curves_of(step.stage, history), step, seeds)
+    written = step.file("completions.parquet")
+    rollouts = read_rollouts(written) if written else Rollouts()
+    curves = [*with_seeds(curves_of(step.stage, history), step, seeds), *rollouts.curves]
     figures = [(curve.title, draw_curve(curve), describe(curve)) for curve in curves]
-    return Training(step, title, _training_remark(step.stage, curves), figures)
+    return Training(step, title, _training_remark(step.stage, curves), figures, rollouts.passages)
 
 
 def _training_remark(stage: str, curves: Sequence[Curve]) -> str:
@@ -133,7 +138,7 @@ def _training_remark(stage: str, curves: Sequence[Curve]) -> str:
     if line.window > 1:
         remark += f"Lines: running mean over {line.window} logged steps. "
     remark += "Under each plot: the mean of the first and of the last tenth of the logged steps."
-    if stage == "train_grpo" and not any(curve.title.startswith("KL") for curve in curves):
+    if stage != "train_sft" and not any(curve.title.startswith("KL") for curve in curves):
         remark += " The KL from a reference model was not logged (TRL logs it only when beta is above 0)."
     return remark
 

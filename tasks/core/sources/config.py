@@ -1,39 +1,39 @@
 """Where problems come from: the `source` of a recipe, one class for each `kind`.
 
-Every class has `identity()`, its part of the fingerprint: what decides its rows. A file counts by its content and a
-repository by its pinned commit, never by where they lie. It is asked for while planning, so it loads no heavy library.
-
-A column is named by its name, or by a path into nested values: `prompt.0.value` is the key `value` of the first item of
-the list in column `prompt`.
+`places` says what identity a source has and how columns are named.
 """
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks.core.errors import UserError
-from tasks.core.sources.files import digest_of
+from tasks.core.sources.places import Block, HubRows, LocalFiles, ModelScopeRows
+from tasks.core.teachers.prompts import system_prompt_text
 
-Scalar = bool | int | float | str | None
-Conditions = dict[str, tuple[Scalar, ...]]
-
-
-class _Source(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the rows, as plain JSON values. Raises UserError when a file or a package is missing."""
-        return self.model_dump(mode="json")
+PromptStyle = Literal["tokens", "english", "chinese", "tinyzero", "mini_r1", "datawhale"]
 
 
-class _Columns(_Source):
+class _Columns(Block):
     """How a row of a file or a table becomes a problem."""
 
-    question_column: str
-    """Column with the question's text."""
-    answer_column: str
-    """Column with the gold answer, text or a number."""
+    later: ClassVar[frozenset[str]] = frozenset({"task", "numbers_column", "target_column", "prompt", "solvable"})
+
+    task: Literal["countdown"] | None = None
+    """countdown for a table of Countdown problems; mathematics when left out."""
+    question_column: str | None = None
+    """Column with the question's text. Not for Countdown."""
+    answer_column: str | None = None
+    """Column with the gold answer, text or a number. Not for Countdown."""
+    numbers_column: str | None = None
+    """Countdown: column with the list of numbers."""
+    target_column: str | None = None
+    """Countdown: column with the target."""
+    prompt: PromptStyle | None = None
+    """Countdown: how the problem is put, as in `kind: countdown`."""
+    solvable: Literal["check"] | None = None
+    """Countdown: check drops rows that no expression solves; some milliseconds each with 4 numbers, a second with 6."""
     topic_column: str | None = None
     """Column with the question's topic or kind, kept as `topic`; text or a number."""
     answer_after: str | None = Field(default=None, min_length=1)
@@ -44,61 +44,42 @@ class _Columns(_Source):
     the fraction 2/3, and a percentage is its value: `25%` becomes 0.25, so 25%, 0.25 and 1/4 are right answers and a
     bare 25 is not."""
     system_prompt: str | None = None
-    """A system message before the question."""
-    keep_where: Conditions | None = None
-    """{column: [values]}: only rows whose column holds one of the values, for every column named."""
-    drop_where: Conditions | None = None
-    """{column: [values]}: no row whose column holds one of the values."""
+    """A system message before the question: text, or r1_english, r1_chinese, r1_zero_english or r1_zero_chinese."""
+
+    @field_validator("system_prompt")
+    @classmethod
+    def _known_prompt(cls, text: str | None) -> str | None:
+        return system_prompt_text(text)
+
+    @model_validator(mode="after")
+    def _columns_of_task(self) -> Self:
+        of_math: tuple[str, ...] = ("question_column", "answer_column")
+        of_countdown: tuple[str, ...] = ("numbers_column", "target_column", "prompt")
+        needed, foreign = (of_countdown, of_math) if self.task == "countdown" else (of_math, of_countdown)
+        foreign += ("system_prompt", "topic_column", "answer_after") if self.task == "countdown" else ("solvable",)
+        what = "task is 'countdown'" if self.task == "countdown" else "without `task: countdown`"
+        if missing := [key for key in needed if getattr(self, key) is None]:
+            raise ValueError(f"{' and '.join(missing)} missing: {what} a source needs {', '.join(needed)}")
+        if given := [key for key in foreign if getattr(self, key) is not None]:
+            raise ValueError(f"{' and '.join(given)} given, but {what}: leave it out")
+        return self
 
 
-class LocalSource(_Columns):
-    """Questions with a gold answer from a JSONL, JSON or Parquet file, or a directory of such files."""
-
-    kind: Literal["local"]
-    path: str
-    """A .jsonl, .json (one list of objects) or .parquet file, or a directory whose .jsonl, .json and .parquet files are
-    read in the order of their names, as one. JSON files may be compressed (.gz, .bz2, .zst, .lz4). Relative to the
-    directory where r1 is started."""
-    layout: Literal["standard", "concatenated"] = "standard"
-    """How JSON files are laid out. standard: as their ending says. concatenated: objects one after another, each over
-    any number of lines, as in Math23K."""
-
-    def identity(self) -> dict[str, Any]:
-        """As everywhere; the files count by their content, not by their path."""
-        return self.model_dump(mode="json", exclude={"path"}) | {"sha256": digest_of(self.path)}
+class LocalSource(_Columns, LocalFiles):
+    """Problems from a JSONL, JSON or Parquet file, or a directory of such files."""
 
 
-class _Published(_Columns):
-    """Rows of a published data set at one commit."""
-
-    config: str | None = None
-    """Configuration (subset) of the data set, such as main; may be left out where there is only one."""
-    split: str
-    """Split of the data set, such as train."""
-    revision: str = Field(pattern=r"^[0-9a-f]{40}$")
-    """Commit of the data set, 40 hexadecimal digits (on its page under Files, History): a branch or a tag can move, and
-    the same recipe must mean the same rows."""
+class HubSource(_Columns, HubRows):
+    """Problems from a data set on the Hugging Face hub, or on the mirror that HF_ENDPOINT names."""
 
 
-class HubSource(_Published):
-    """Questions with a gold answer from a data set on the Hugging Face hub, or on the mirror that HF_ENDPOINT names."""
-
-    kind: Literal["hub"]
-    dataset: str = Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$")
-    """Hub id, such as AI-MO/NuminaMath-1.5."""
-
-
-class ModelScopeSource(_Published):
-    """Questions with a gold answer from a data set on ModelScope, or on the server that MODELSCOPE_ENDPOINT names.
+class ModelScopeSource(_Columns, ModelScopeRows):
+    """Problems from a data set on ModelScope, or on the server that MODELSCOPE_ENDPOINT names.
 
     Needs the extra `sources`."""
 
-    kind: Literal["modelscope"]
-    dataset: str = Field(pattern=r"^\w[\w.-]*/\w[\w.-]*$")
-    """ModelScope id, such as modelscope/gsm8k."""
 
-
-class CountdownSource(_Source):
+class CountdownSource(Block):
     """Problems from the built-in generator, solvable by construction and unique as canonical problems."""
 
     kind: Literal["countdown"]
@@ -110,17 +91,18 @@ class CountdownSource(_Source):
     """Targets lie in 1 to this. Countdown-Tasks-3to4: 99."""
     operators: str = Field(pattern=r"^[-+*/]+$")
     """The operators a solution may need, one to four of + - * /."""
-    prompt: Literal["tokens", "english", "chinese"]
-    """How the problem is put: single tokens for the scratch model, or natural language with think and answer tags."""
+    prompt: PromptStyle
+    """How the problem is put: single tokens for the scratch model, or natural language with think and answer tags;
+    tasks/core/countdown/prompts.py explains each."""
 
 
-class ReasoningGymSource(_Source):
+class ReasoningGymSource(Block):
     """Problems from one of reasoning-gym's generators, no question twice. Needs the extra `sources`."""
 
     kind: Literal["reasoning_gym"]
     dataset: str = Field(pattern=r"^\w+$")
     """reasoning-gym's name, such as leg_counting."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     """reasoning-gym's own options of this data set, such as {min_animals: 2}, without seed and size."""
     system_prompt: str | None = None
     """A system message before the question. The answer is looked for in the last <answer> of a completion, so the

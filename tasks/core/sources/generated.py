@@ -1,18 +1,18 @@
 """Countdown as a source: the same problems in the same splits whatever else is in the pool."""
 
-import json
 from collections.abc import Iterator
 
 from tasks.core.countdown.problems import Problem, generate_split
 from tasks.core.countdown.prompts import PROMPT_STYLES
 from tasks.core.sources.config import CountdownSource
+from tasks.core.sources.countdown_table import pool_row
 from tasks.core.sources.quotas import Quota
 from tasks.core.sources.rows import Batch, PoolRow
 
 BATCH = 8_192
 
 
-def countdown_batches(source: CountdownSource, seed: int, quota: Quota, num_workers: int) -> Iterator[Batch]:
+def countdown_batches(source: CountdownSource, seed: int, quota: Quota, num_workers: int) -> Iterator[Batch[PoolRow]]:
     """`quota` problems, train first; a longer train list leaves the evaluation problems as they are.
 
     Raises UserError when the space does not hold so many.
@@ -36,6 +36,4 @@ def countdown_batches(source: CountdownSource, seed: int, quota: Quota, num_work
 
 def _row(problem: Problem, split: str, source: CountdownSource) -> PoolRow:
     prompt = PROMPT_STYLES[source.prompt](problem.numbers, problem.target)
-    numbers, target = problem.key
-    key = json.dumps([numbers, target])
-    return PoolRow("countdown", prompt[-1]["content"], problem.answer, None, prompt, key, None, split)
+    return pool_row(problem, prompt, split)

@@ -29,7 +29,7 @@ DRAWS_PER_PROBLEM = 20  # so many draws for each problem wanted, and MIN_DRAWS, 
 MIN_DRAWS = 2_000
 
 
-def gym_batches(source: ReasoningGymSource, seed: int, quota: Quota) -> Iterator[Batch]:
+def gym_batches(source: ReasoningGymSource, seed: int, quota: Quota) -> Iterator[Batch[PoolRow]]:
     """`quota` problems, no question twice, evaluation first: more training problems leave those as they are.
 
     Raises UserError for an unknown data set or option, or one that holds fewer different problems.

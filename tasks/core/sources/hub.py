@@ -1,4 +1,4 @@
-"""The Hugging Face hub, or the mirror that HF_ENDPOINT names, as a source.
+"""The Hugging Face hub, or the mirror that HF_ENDPOINT names, as rows.
 
 `datasets` resolves configuration and split to the repository's files, at the pinned commit; `huggingface_hub` fetches
 those files into its cache; our own readers read them. `datasets.load_dataset` would do all of it, but it prepares every
@@ -14,18 +14,17 @@ from typing import Any
 
 from tasks.core.errors import UserError
 from tasks.core.hub import hub_errors
-from tasks.core.sources.config import HubSource, ModelScopeSource
 from tasks.core.sources.files import PARQUET, kind_of
 from tasks.core.sources.json_rows import read_json
-from tasks.core.sources.mapping import Mapping
-from tasks.core.sources.rows import Batch
+from tasks.core.sources.places import HubRows, ModelScopeRows
+from tasks.core.sources.rows import Batch, Mapping, Row
 from tasks.core.sources.tables import read_parquet
 from tasks.core.spelling import nearest
 
 MAX_SAID_CHARS = 300
 
 
-def hub_batches(source: HubSource) -> Iterator[Batch]:
+def hub_batches(source: HubRows, mapping: Mapping[Row]) -> Iterator[Batch[Row]]:
     """The rows of the split, file by file.
 
     Raises UserError when the data set, revision, configuration or split is not to be had, TransientError when the hub
@@ -42,10 +41,10 @@ def hub_batches(source: HubSource) -> Iterator[Batch]:
 
     _asking(source, lambda: _check_revision(source))
     urls = _asking(source, lambda: split_files(f"hf://datasets/{source.dataset}", source, revision=source.revision))
-    yield from file_batches(source, urls, fetch)
+    yield from file_batches(source, mapping, urls, fetch)
 
 
-def split_files(path: str, source: HubSource | ModelScopeSource, **more: Any) -> list[str]:
+def split_files(path: str, source: HubRows | ModelScopeRows, **more: Any) -> list[str]:
     """The files of the configuration and split as `datasets` finds them below `path`, URLs or paths.
 
     Raises UserError when there is no such configuration or split, naming those that there are.
@@ -78,10 +77,9 @@ def split_files(path: str, source: HubSource | ModelScopeSource, **more: Any) ->
 
 
 def file_batches(
-    source: HubSource | ModelScopeSource, files: list[str], fetch: Callable[[str], Path]
-) -> Iterator[Batch]:
+    source: HubRows | ModelScopeRows, mapping: Mapping[Row], files: list[str], fetch: Callable[[str], Path]
+) -> Iterator[Batch[Row]]:
     """The rows of the files in order, each fetched when its turn comes."""
-    mapping = Mapping(source)
     for index, url in enumerate(files):
         file = fetch(url)
         some = read_parquet(file, mapping.heads) if kind_of(file) == PARQUET else read_json(file, "standard")
@@ -91,20 +89,20 @@ def file_batches(
     mapping.check_conditions(name_of(source))
 
 
-def _check_revision(source: HubSource) -> None:
+def _check_revision(source: HubRows) -> None:
     """Ask for the revision alone, for an error that says what is missing."""
     from huggingface_hub import HfApi
 
     HfApi().dataset_info(source.dataset, revision=source.revision, timeout=100)
 
 
-def _asking(source: HubSource, ask: Callable[[], Any]) -> Any:
+def _asking(source: HubRows, ask: Callable[[], Any]) -> Any:
     """What `ask` returns, with the hub's errors turned into ours."""
     with hub_errors(name_of(source), "`kind: local` with files that lie on this machine", partial(_refusal, source)):
         return ask()
 
 
-def _refusal(source: HubSource, status: int) -> str:
+def _refusal(source: HubRows, status: int) -> str:
     """What to say when it is the revision alone that is not there; empty when the data set is."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
@@ -121,6 +119,6 @@ def _refusal(source: HubSource, status: int) -> str:
     return ""
 
 
-def name_of(source: HubSource | ModelScopeSource) -> str:
+def name_of(source: HubRows | ModelScopeRows) -> str:
     """The data set, for messages."""
     return f"dataset {source.dataset!r} at revision {source.revision!r}"

@@ -5,31 +5,29 @@ of the recipe leaves it out: it gets a flaw. A column is wrong when it is missin
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Generic
 
 from tasks.core.errors import UserError
-from tasks.core.sources.config import HubSource, LocalSource, ModelScopeSource, Scalar
+from tasks.core.sources.config import HubSource, LocalSource, ModelScopeSource
 from tasks.core.sources.math23k import plain_gold
-from tasks.core.sources.rows import PoolRow, Record, Records, chat, flawed, folded
+from tasks.core.sources.places import Scalar, Taken
+from tasks.core.sources.rows import PoolRow, Record, Records, Row, chat, flawed, folded
 from tasks.core.spelling import nearest
 
 TASK = "math"
 MAX_CHARS = 1_000_000
 MAX_VALUES_SHOWN = 12
 
-Place = tuple[str, int]  # a file or table, and the number of the row in it
+Where = tuple[str, int]  # a file or table, and the number of the row in it
 
 
-class Mapping:
-    """The columns of one source and what they mean."""
+class Table(Generic[Row]):
+    """The columns of one source, and the rows that its conditions take: a `rows.Mapping` but for what a row becomes."""
 
-    def __init__(self, source: LocalSource | HubSource | ModelScopeSource) -> None:
-        self.source = source
-        self.question = Column(source.question_column, "question_column")
-        self.answer = Column(source.answer_column, "answer_column")
-        self.topic = None if source.topic_column is None else Column(source.topic_column, "topic_column")
+    def __init__(self, source: Taken, columns: Sequence["Column"]) -> None:
+        self.columns = columns
         self.conditions = [
             *(Condition(name, values, keep=True) for name, values in (source.keep_where or {}).items()),
             *(Condition(name, values, keep=False) for name, values in (source.drop_where or {}).items()),
@@ -38,13 +36,12 @@ class Mapping:
 
     def heads(self, columns: list[str], place: str) -> list[str]:
         """The top-level columns that are needed. Raises UserError when one is missing."""
-        topic = [] if self.topic is None else [self.topic]
-        needed = [self.question, self.answer, *topic, *(condition.column for condition in self.conditions)]
+        needed = [*self.columns, *(condition.column for condition in self.conditions)]
         return list(dict.fromkeys(column.head(columns, f"{place} has") for column in needed))
 
-    def rows(self, some: Records) -> list[PoolRow]:
-        """A row of the pool for each record. Raises UserError for a column that is missing or of a wrong type."""
-        return [self._row(record, (some.place, some.first + i)) for i, record in enumerate(some.records)]
+    def rows(self, some: Records) -> list[Row]:
+        """A row for each record. Raises UserError for a column that is missing or of a wrong type."""
+        return [self._taken(record, (some.place, some.first + i)) for i, record in enumerate(some.records)]
 
     def check_conditions(self, place: str) -> None:
         """To be called after the last row. Raises UserError when the conditions left none: a value is misspelt."""
@@ -53,25 +50,53 @@ class Mapping:
         seen = "; ".join(f"{one.column.name} holds {one.values_seen()}" for one in self.conditions)
         raise UserError(f"{place}: keep_where and drop_where leave no row: {seen}.")
 
-    def _row(self, record: Record, place: Place) -> PoolRow:
+    def _taken(self, record: Record, place: Where) -> Row:
         for condition in self.conditions:
             if flaw := condition.flaw(record, place):
-                return flawed(TASK, flaw)
+                return self.flawed(flaw)
         self.num_taken += 1
+        return self.row(record, place)
+
+    def row(self, record: Record, place: Where) -> Row:
+        """What the record is."""
+        raise NotImplementedError
+
+    def flawed(self, flaw: str) -> Row:
+        """A row that cannot be used."""
+        raise NotImplementedError
+
+
+class MathTable(Table[PoolRow]):
+    """Questions with a gold answer."""
+
+    def __init__(self, source: LocalSource | HubSource | ModelScopeSource) -> None:
+        assert source.question_column is not None and source.answer_column is not None
+        self.source = source
+        self.question = Column(source.question_column, "question_column")
+        self.answer = Column(source.answer_column, "answer_column")
+        self.topic = None if source.topic_column is None else Column(source.topic_column, "topic_column")
+        super().__init__(source, [self.question, self.answer, *([self.topic] if self.topic else [])])
+
+    def flawed(self, flaw: str) -> PoolRow:
+        """A row that cannot be used."""
+        return flawed(TASK, flaw)
+
+    def row(self, record: Record, place: Where) -> PoolRow:
+        """The problem, or why there is none."""
         question = self.question.value(record, place)
         if not isinstance(question, str | None):
             raise self.question.wrong(question, place, "not text: name the column that holds the question's text")
         question, answer = question or "", self._gold(self.answer.value(record, place), place)
-        topic = None if self.topic is None else _as_text(self.topic.value(record, place), self.topic, place)
+        topic = None if self.topic is None else as_text(self.topic.value(record, place), self.topic, place)
         for name, text in (("question", question), ("answer", answer), ("topic", topic or "")):
             if flaw := flaw_of(text):
                 return flawed(TASK, f"{name} {flaw}")
         prompt = chat(self.source.system_prompt, question)
         return PoolRow(TASK, question, answer, topic, prompt, folded(question))
 
-    def _gold(self, answer: Any, place: Place) -> str:
+    def _gold(self, answer: Any, place: Where) -> str:
         """The gold's text, empty when it is missing."""
-        text = _as_text(answer, self.answer, place) or ""
+        text = as_text(answer, self.answer, place) or ""
         if self.source.answer_after is not None:
             _, mark, gold = text.rpartition(self.source.answer_after)
             text = gold if mark else ""
@@ -96,7 +121,7 @@ class Column:
         hint = nearest(self.name, map(str, present))
         raise UserError(f"{place_has} no column {self.name!r} ({self.key}); it has {names}{hint}.")
 
-    def value(self, record: Record, place: Place) -> Any:
+    def value(self, record: Record, place: Where) -> Any:
         """What the record holds there; None when a list is too short or a value on the way is null."""
         if self.name in record:
             return record[self.name]
@@ -112,13 +137,13 @@ class Column:
                 raise self._no_step(step, value, place)
         return value
 
-    def wrong(self, value: Any, place: Place, complaint: str) -> UserError:
+    def wrong(self, value: Any, place: Where, complaint: str) -> UserError:
         """The error for a value of the wrong type."""
         kind = type(value).__name__
         more = _ways_into(self.name, value)
         return UserError(f"{place[0]}, row {place[1]}: {self.name} is a {kind}, {complaint} as {self.key}{more}.")
 
-    def _no_step(self, step: str, value: Any, place: Place) -> UserError:
+    def _no_step(self, step: str, value: Any, place: Where) -> UserError:
         has = f"has the keys {', '.join(value)}" if isinstance(value, dict) else f"is a {type(value).__name__}"
         hint = nearest(step, value) if isinstance(value, dict) else ""
         where = f"{place[0]}, row {place[1]}: {self.name} ({self.key})"
@@ -134,7 +159,7 @@ class Condition:
         self.values = frozenset(map(_typed, values))
         self.seen: dict[Any, None] = {}
 
-    def flaw(self, record: Record, place: Place) -> str | None:
+    def flaw(self, record: Record, place: Where) -> str | None:
         """Why the record is left out, if it is. Raises UserError for lists and objects, which cannot be compared."""
         value = self.column.value(record, place)
         if isinstance(value, list | dict):
@@ -163,7 +188,7 @@ def flaw_of(text: str) -> str | None:
     return None
 
 
-def _as_text(value: Any, column: Column, place: Place) -> str | None:
+def as_text(value: Any, column: Column, place: Where) -> str | None:
     """Text, or a number written out without an exponent, which would read as a product with e; None when missing."""
     if value is None or isinstance(value, str):
         return value

@@ -1,4 +1,4 @@
-"""ModelScope, or the server that MODELSCOPE_ENDPOINT names, as a source.
+"""ModelScope, or the server that MODELSCOPE_ENDPOINT names, as rows.
 
 ModelScope's client (`modelscope_hub`, the part of the package `modelscope` that speaks to the server) fetches the whole
 repository at the pinned commit; configuration and split are resolved, and the rows read, as for the Hugging Face hub.
@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.core.errors import TransientError, UserError
-from tasks.core.sources.config import ModelScopeSource, missing_extra
+from tasks.core.sources.config import missing_extra
 from tasks.core.sources.hub import file_batches, name_of, split_files
-from tasks.core.sources.rows import Batch
+from tasks.core.sources.places import ModelScopeRows
+from tasks.core.sources.rows import Batch, Mapping, Row
 
 
-def modelscope_batches(source: ModelScopeSource) -> Iterator[Batch]:
+def modelscope_batches(source: ModelScopeRows, mapping: Mapping[Row]) -> Iterator[Batch[Row]]:
     """The rows of the split, file by file.
 
     Raises UserError when the package is missing or the data set, revision, configuration or split is not to be had,
@@ -24,10 +25,10 @@ def modelscope_batches(source: ModelScopeSource) -> Iterator[Batch]:
     if importlib.util.find_spec("modelscope_hub") is None:
         raise missing_extra("kind: modelscope", "modelscope")
     root = _download(source)
-    yield from file_batches(source, split_files(str(root), source), Path)
+    yield from file_batches(source, mapping, split_files(str(root), source), Path)
 
 
-def _download(source: ModelScopeSource) -> Path:
+def _download(source: ModelScopeRows) -> Path:
     """The repository's files at the revision, in ModelScope's cache."""
     from modelscope_hub import HubApi, HubConfig
     from modelscope_hub.errors import AuthenticationError, HubError, NotExistError, PermissionDeniedError

@@ -27,10 +27,14 @@ from typing import Any
 
 from tasks.core.errors import UserError
 from tasks.core.progress import Progress
-from tasks.core.sources.config import CountdownSource, HubSource, LocalSource, MixtureSource, ReasoningGymSource
+from tasks.core.sources.config import CountdownSource, MixtureSource, ReasoningGymSource
+from tasks.core.sources.countdown_table import CountdownTable
+from tasks.core.sources.mapping import MathTable
 from tasks.core.sources.quotas import OneSource, Quota, as_key, seeds_of, sources_of
+from tasks.core.sources.read import read_rows
 from tasks.core.sources.rows import Batch, PoolRow
 
+NamedBatch = tuple[str, Batch[PoolRow]]  # with its source's name
 ROWS_PER_GROUP = 8_192
 CHARS_PER_GROUP = 32_000_000
 
@@ -88,7 +92,7 @@ def build_pool(
     return Pool(path, _num_rows(path), names)
 
 
-def _batches(source: OneSource, seed: int, quota: Quota, num_workers: int) -> Iterator[Batch]:
+def _batches(source: OneSource, seed: int, quota: Quota, num_workers: int) -> Iterator[Batch[PoolRow]]:
     """The rows of one source, in order."""
     if isinstance(source, CountdownSource):
         from tasks.core.sources.generated import countdown_batches
@@ -98,20 +102,10 @@ def _batches(source: OneSource, seed: int, quota: Quota, num_workers: int) -> It
         from tasks.core.sources.gym import gym_batches
 
         return gym_batches(source, seed, quota)
-    if isinstance(source, LocalSource):
-        from tasks.core.sources.local import local_batches
-
-        return local_batches(source)
-    if isinstance(source, HubSource):
-        from tasks.core.sources.hub import hub_batches
-
-        return hub_batches(source)
-    from tasks.core.sources.modelscope import modelscope_batches
-
-    return modelscope_batches(source)
+    return read_rows(source, CountdownTable(source) if source.task == "countdown" else MathTable(source))
 
 
-def _not_empty(name: str, batches: Iterator[Batch]) -> Iterator[Batch]:
+def _not_empty(name: str, batches: Iterator[Batch[PoolRow]]) -> Iterator[Batch[PoolRow]]:
     num_rows = 0
     for batch in batches:
         num_rows += len(batch.rows)
@@ -120,7 +114,7 @@ def _not_empty(name: str, batches: Iterator[Batch]) -> Iterator[Batch]:
         raise UserError(f"source {name!r} holds no rows.")
 
 
-def _write(path: Path, batches: Iterable[tuple[str, Batch]], names: tuple[str, ...], progress: Progress) -> None:
+def _write(path: Path, batches: Iterable[NamedBatch], names: tuple[str, ...], progress: Progress) -> None:
     """Write the pool beside its place, sync, rename."""
     import pyarrow.parquet as pq
 
@@ -137,7 +131,7 @@ def _write(path: Path, batches: Iterable[tuple[str, Batch]], names: tuple[str, .
 Placed = tuple[str, int, PoolRow]
 
 
-def _groups(batches: Iterable[tuple[str, Batch]], names: tuple[str, ...], progress: Progress) -> Iterator[list[Placed]]:
+def _groups(batches: Iterable[NamedBatch], names: tuple[str, ...], progress: Progress) -> Iterator[list[Placed]]:
     """(source, row number, row) in groups that bound the memory by rows and by characters."""
     group: list[Placed] = []
     num_chars, numbers = 0, dict.fromkeys(names, 0)

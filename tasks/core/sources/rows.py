@@ -1,7 +1,7 @@
 """Rows on their way into the pool."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 Record = dict[str, Any]
 Message = dict[str, str]
@@ -20,10 +20,13 @@ class PoolRow(NamedTuple):
     split: str | None = None
 
 
-class Batch(NamedTuple):
+Row = TypeVar("Row")
+
+
+class Batch(NamedTuple, Generic[Row]):
     """Some rows of a source, and how much of the source has been read with them, 0 to 1."""
 
-    rows: list[PoolRow]
+    rows: list[Row]
     fraction_read: float
 
 
@@ -38,6 +41,19 @@ class Records(NamedTuple):
     place: str
     first: int
     fraction_read: float
+
+
+class Mapping(Protocol[Row]):
+    """The columns of one source and what they mean: what a reader of files asks."""
+
+    def heads(self, columns: list[str], place: str) -> list[str]:
+        """The top-level columns that are needed. Raises UserError when one is missing."""
+
+    def rows(self, some: Records) -> list[Row]:
+        """A row for each record. Raises UserError for a column that is missing or of a wrong type."""
+
+    def check_conditions(self, place: str) -> None:
+        """To be called after the last row. Raises UserError when the conditions left none: a value is misspelt."""
 
 
 def flawed(task: str, flaw: str) -> PoolRow:

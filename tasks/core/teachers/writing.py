@@ -52,7 +52,7 @@ def write_completions(
     if isinstance(teacher, LocalTeacher) and model is None:
         raise UserError(
             f"teacher.kind is {teacher.kind!r}, which samples a checkpoint in process, but the stage has no input "
-            "`model`: name a fetch_model, train_sft or train_grpo stage there."
+            "`model`: name a fetch_model, train_sft, train_grpo or train_ppo stage there."
         )
     with Progress(desk, total, unit) as progress:
         progress.update(num_kept)

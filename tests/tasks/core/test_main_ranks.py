@@ -79,7 +79,9 @@ def test_status_of_ranks_keeps_the_first_final_word_but_for_an_interruption(
     tmp_path: Path, words: list[tuple[int, Ending]], state: str, error: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_PORT", "29501")
     earlier = {"state": "failed", "cause": "code_error", "error": "of an earlier launch", "ended_at": 1.0}
+    earlier |= {"launch": "29500//"}
     write_json(tmp_path / "status.json", earlier)
     ranks = []
     for rank in (0, 1):

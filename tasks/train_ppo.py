@@ -1,0 +1,137 @@
+"""train_ppo: reinforcement learning with verifiable rewards by PPO with a value model (arXiv:1707.06347).
+
+In and out as train_grpo: a checkpoint (`model`) and the train split of `problems.parquet`; `model/`, `history.jsonl`
+(also value_loss, explained_variance, values/mean, returns/mean, advantages/std), `completions.parquet` (with the mean
+of each completion's advantages), `swanlog/`, `metrics.json`; and `critic/`, the value model, which no stage reads. It
+starts as a copy of the policy with a head of zeros (tasks/core/ppo/critic.py). How the algorithm differs from
+Open-Reasoner-Zero (arXiv:2503.24290) and TinyZero stands in tasks/core/ppo/trainer.py.
+
+The whole model and the whole critic are trained: at a given size that needs about twice the memory of train_grpo.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from tasks.core.errors import UserError
+from tasks.core.health import Health
+from tasks.core.main import main
+from tasks.core.ppo.keys import CriticKeys, ppo_mistakes
+from tasks.core.rewards import build_rewards
+from tasks.core.rewards.preference import check_reward_model
+from tasks.core.rollouts import check_thought_is_open, read_problems, server_beside_us, summarise
+from tasks.core.stage import Input, Stage, StageConfig, operational
+from tasks.core.trackers import start_swanlab
+from tasks.core.training import load_tokenizer, train, trainer_arguments, write_metrics
+from tasks.core.trl_keys import trl_block, trl_identity
+
+
+class TrainPpoConfig(StageConfig):
+    """How to reinforce what."""
+
+    ppo: Annotated[dict[str, Any], trl_block("GRPOConfig")]
+    """Keys of TRL's GRPOConfig, whose rollouts and clipped loss PPO uses; num_generations may be 1."""
+    critic: CriticKeys
+    """How the value model learns."""
+    rewards: dict[str, float | dict[str, Any]] = Field(min_length=1)
+    """Reward functions by name, each with its weight, or with {weight, and its own parameters}."""
+    seed: int
+    """Seeds the order of the problems and the sampling of rollouts."""
+    num_logged_completions: Annotated[int, Field(ge=0)] | None = operational(64)
+    """How many completions of each generation go to completions.parquet, in whole groups; null for all, 0 for none."""
+    health: Health = operational(Health())
+    """When the training is ended because it has gone wrong."""
+    keep_best: str | None = None
+    """A logged number, such as reward: best/ holds the checkpoint with the best mean of it, where that is not the last
+    step. The choice is among the checkpoints, every `save_steps`."""
+
+    @field_validator("ppo")
+    @classmethod
+    def _fits_ppo(cls, ppo: dict[str, Any]) -> dict[str, Any]:
+        if found := ppo_mistakes(ppo):
+            raise ValidationError.from_exception_data(
+                "keys of ppo",
+                [
+                    InitErrorDetails(
+                        type=PydanticCustomError("r1_key", "{text}", {"text": text}), loc=(key,), input=ppo.get(key)
+                    )
+                    for key, text in found.items()
+                ],
+            )
+        return ppo
+
+    @field_validator("rewards")
+    @classmethod
+    def _known_rewards(cls, rewards: dict[str, float | dict[str, Any]]) -> dict[str, float | dict[str, Any]]:
+        try:
+            build_rewards(rewards)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return rewards
+
+    def identity(self) -> dict[str, Any]:
+        """As everywhere, without TRL's operational keys, and without what is optional and left out."""
+        block = trl_identity("GRPOConfig", self.ppo, keeps_best=self.keep_best is not None)
+        identity = super().identity() | {"ppo": block}
+        return {key: value for key, value in identity.items() if key != "keep_best" or value is not None}
+
+
+def train_ppo(
+    config: TrainPpoConfig, *, out: Path, model: Path, problems: Path, reward_model: Path | None = None
+) -> None:
+    """Train, write the checkpoint, the critic and the curves. Resumes from OUT's work/checkpoints.
+
+    Raises UserError when there is no problem to train on, the tokenizer has no chat template, or `reward_model` and
+    the reward `preference` are not there together.
+    """
+    from tasks.core.ppo.trainer import PPOConfig, PPOTrainer
+
+    tokenizer = load_tokenizer(model)
+    rows = read_problems(problems / "problems.parquet", out)
+    check_thought_is_open(config.rewards, tokenizer, rows[0]["prompt"])
+    check_reward_model(config.rewards, reward_model)
+    rewards, weights = build_rewards(config.rewards, reward_model=reward_model)
+    block = config.ppo | server_beside_us(config.ppo, "ppo")
+    arguments = trainer_arguments(PPOConfig, "ppo", block, out, config.seed, reward_weights=weights)
+    start_swanlab(out, "ppo", config.ppo)
+    trainer = PPOTrainer(
+        out=out,
+        num_logged_completions=config.num_logged_completions,
+        model=str(model / "model"),
+        args=arguments,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        reward_funcs=rewards,
+        critic=config.critic,
+    )
+    metrics = train(trainer, out, config.health, config.keep_best) | {"num_problems": len(rows)}
+    if trainer.is_world_process_zero():
+        shutil.rmtree(out / "critic", ignore_errors=True)  # a run that was killed after this line
+        (out / "model" / "critic").rename(out / "critic")
+    write_metrics(trainer, out, metrics | summarise(trainer.state.log_history, metrics))
+
+
+STAGE = Stage(
+    name="train_ppo",
+    version=1,
+    config=TrainPpoConfig,
+    run=train_ppo,
+    inputs={
+        "model": Input(accepts=("fetch_model", "train_sft", "train_grpo", "train_ppo")),
+        "problems": Input(accepts=("prepare_data", "select_problems")),
+        "reward_model": Input(accepts=("fetch_model",), optional=True),
+    },
+    libraries=("trl", "transformers", "torch"),
+    is_distributed=True,
+    memory_advice=(
+        "lower ppo.max_completion_length, or ppo.per_device_train_batch_size with ppo.gradient_accumulation_steps "
+        "raised as much, or with ppo.use_vllm also ppo.vllm_gpu_memory_utilization, or set "
+        "ppo.gradient_checkpointing: true; without a critic (train_grpo) the weights and their optimizer need half"
+    ),
+)
+
+if __name__ == "__main__":
+    main(STAGE)
