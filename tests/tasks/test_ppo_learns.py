@@ -58,9 +58,9 @@ def test_ppo_learns_a_format_as_well_as_grpo(tmp_path: Path) -> None:
     train_ppo(config, out=ppo, model=sft, problems=problems)
     (grpo_first, grpo_last), (ppo_first, ppo_last) = first_and_last(grpo), first_and_last(ppo)
     said = f"GRPO {grpo_first:.2f} -> {grpo_last:.2f}, PPO {ppo_first:.2f} -> {ppo_last:.2f}"
-    print(said)
     assert ppo_first == grpo_first, "they do not start from the same rollouts"
     assert ppo_last > ppo_first + 0.3, said
     # a mean of 512 rewards of 0 or 1 has a standard error of at most 0.022, the difference of two 0.031: three of them
     assert ppo_last >= grpo_last - 0.1, said
-    assert max(row["explained_variance"] for row in history_of(ppo) if "explained_variance" in row) > 0.1
+    losses = [row["value_loss"] for row in history_of(ppo)]
+    assert sum(losses[-NUM_LAST:]) / NUM_LAST < losses[0] / 2, losses

@@ -24,11 +24,13 @@ class Critic(nn.Module):
     def __init__(self, backbone: Any) -> None:
         """`backbone`: a model without language-model head, of its own weights.
 
-        The head starts at 0, so the first values are 0 and the first advantages are the rewards.
+        The head starts at 0, so the first values are 0 and the first advantages are the rewards. No random number is
+        drawn for it: the first rollouts are those of GRPO with the same seed.
         """
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Linear(backbone.config.get_text_config().hidden_size, 1, dtype=backbone.dtype)
+        width = backbone.config.get_text_config().hidden_size
+        self.head = nn.utils.skip_init(nn.Linear, width, 1, dtype=backbone.dtype)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 

@@ -36,7 +36,8 @@ def written(log: CompletionsLog, *steps: int) -> CompletionsLog:
 
 def test_completions_log_resumed_after_kill_holds_the_rows_of_an_uninterrupted_run(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    whole.mkdir(), killed.mkdir()
+    for out in (whole, killed):
+        out.mkdir()
     written(CompletionsLog(whole, ["format"]), 1, 2, 3, 4, 5).finish()
     first = written(CompletionsLog(killed, ["format"]), 1, 2)
     first.flush()  # checkpoint-2 is written
