@@ -129,7 +129,7 @@ STAGE = Stage(
     memory_advice=(
         "lower ppo.max_completion_length, or ppo.per_device_train_batch_size with ppo.gradient_accumulation_steps "
         "raised as much, or with ppo.use_vllm also ppo.vllm_gpu_memory_utilization, or set "
-        "ppo.gradient_checkpointing: true; without a critic (train_grpo) the weights and their optimizer need half"
+        "ppo.gradient_checkpointing: true; without a critic, as in GRPO, weights and optimizer need half"
     ),
 )
 

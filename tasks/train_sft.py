@@ -1,7 +1,7 @@
 """train_sft: supervised fine-tuning on verified traces with TRL's SFTTrainer.
 
 In: a checkpoint (`model`) and `traces.parquet` of verify_traces, select_traces, prepare_traces or mix_traces. Out:
-`model/`, `history.jsonl` (one row per TRL log), `swanlog/` (SwanLab's files), `metrics.json`; with LoRA also `adapter/`.
+`model/`, `history.jsonl` (one row per TRL log), `swanlog/` (SwanLab's files), `metrics.json`; with LoRA `adapter/` too.
 The loss counts the completion's tokens only.
 DeepSeek-R1, §2.3.1 (arXiv:2501.12948), calls this the cold start.
 """
