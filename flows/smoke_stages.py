@@ -103,8 +103,9 @@ def few_selected(values: Values) -> Values:
 
 
 def few_mixed(values: Values) -> Values:
-    """As many of each as there are at most."""
-    return values | {"num_traces": {name: _at_most(most, NUM_TRAIN) for name, most in values["num_traces"].items()}}
+    """A few of each that is not taken whole."""
+    few = {name: most if most is None else min(most, NUM_EVAL) for name, most in values["num_traces"].items()}
+    return values | {"num_traces": few}
 
 
 def short_sft(values: Values) -> Values:

@@ -1,7 +1,8 @@
 """Training whose weights are spread over two processes, on CPUs over gloo: one whole, right checkpoint, killed or not.
 
-What a CPU cannot show, and why: FSDP runs here only because fsdp_on_cpu.py makes accelerate do it; ZeRO-3 with offload
-is marked slow, because DeepSpeed compiles its Adam for the host, which takes minutes.
+What a CPU cannot show, and why: FSDP runs here only because fsdp_on_cpu.py makes accelerate do it. Marked slow is what
+only adds to the time: a launch of two processes costs some 20 s of imports, and for ZeRO-3 with offload DeepSpeed
+compiles its Adam for the host, which takes minutes.
 """
 
 import json
@@ -121,7 +122,7 @@ class OnCpu(LocalLauncher):
     ("accelerate", "launcher", "shard"),
     [
         ("zero3", LocalLauncher(), "global_step2/zero_pp_rank_1_mp_rank_00_optim_states.pt"),
-        ("fsdp", OnCpu(), "pytorch_model_fsdp.bin"),
+        pytest.param("fsdp", OnCpu(), "pytorch_model_fsdp.bin", marks=pytest.mark.slow),
         pytest.param(
             "zero2", LocalLauncher(), "global_step2/zero_pp_rank_1_mp_rank_00_optim_states.pt", marks=pytest.mark.slow
         ),
