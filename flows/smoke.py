@@ -18,6 +18,8 @@ from flows.smoke_stages import NUM_TRAIN, RULES, TINY, few_problems, few_traces,
 from slurm.resources import Resources
 
 BASE, ROWS, TAUGHT = "smoke-base", "smoke-rows", "smoke-taught"
+TEACHING_STEPS = 120
+"""With 40 a sample at temperature 1 is hardly ever right."""
 WRITERS = {"generate_traces": "model", "verify_traces": "judge_model"}
 """The stages in which a model writes text, and their input that names it."""
 
@@ -80,7 +82,7 @@ def _teaching(rows: Path) -> list[StageSpec]:
     return [
         _spec(BASE, "fetch_model", {"source": "scratch", "scratch": TINY, "seed": 0}, {}),
         _spec(ROWS, "prepare_traces", traces, {}),
-        _spec(TAUGHT, "train_sft", short_sft({"sft": {}, "seed": 0}), {"model": BASE, "traces": ROWS}),
+        _spec(TAUGHT, "train_sft", short_sft({"sft": {}, "seed": 0}, TEACHING_STEPS), {"model": BASE, "traces": ROWS}),
     ]
 
 

@@ -108,9 +108,9 @@ def few_mixed(values: Values) -> Values:
     return values | {"num_traces": few}
 
 
-def short_sft(values: Values) -> Values:
+def short_sft(values: Values, num_steps: int = SFT_STEPS) -> Values:
     """Enough steps, at a tiny model's learning rate, to learn one short answer by heart."""
-    block = _on_a_laptop(values["sft"]) | {"max_steps": SFT_STEPS, "learning_rate": 5e-3, "logging_steps": 10}
+    block = _on_a_laptop(values["sft"]) | {"max_steps": num_steps, "learning_rate": 5e-3, "logging_steps": 10}
     return _full_base(values) | {"sft": block | {"max_length": 1024}}
 
 
