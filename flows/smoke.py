@@ -31,11 +31,12 @@ def smoke(recipe: Recipe, store: Path) -> tuple[Recipe, list[str]]:
     rows = store / "smoke"
     fetched = {spec.name for spec in recipe.stages if spec.stage.name == "fetch_model"}
     reward_models = {spec.inputs["reward_model"] for spec in recipe.stages if "reward_model" in spec.inputs}
+    weak = _weak_attempts(recipe)
     stages, changes = [], []
     for spec in recipe.stages:
         before = spec.config.model_dump(mode="json", exclude_unset=True)
         values = _in_small(spec, before, rows, "reward" if spec.name in reward_models else None)
-        inputs = _written_by_the_taught(spec, values, fetched)
+        inputs = dict(spec.inputs) if spec.name in weak else _written_by_the_taught(spec, values, fetched)
         changed = _changes(before, values) + [
             f"{key}: {spec.inputs.get(key)} → {name}" for key, name in inputs.items() if spec.inputs.get(key) != name
         ]
@@ -64,6 +65,13 @@ def _in_small(spec: StageSpec, values: Values, rows: Path, head: str | None) -> 
             return few_traces(values, rows)
         case kind:
             return RULES[kind](values)
+
+
+def _weak_attempts(recipe: Recipe) -> set[str]:
+    """The stages whose traces tell what is too easy: an untaught model's are all wrong, so nothing is."""
+    inputs = {spec.name: spec.inputs for spec in recipe.stages}
+    judged = [name for one in inputs.values() for key, name in one.items() if key.startswith("weak_verdicts")]
+    return {str(inputs[str(name)]["traces"]) for name in judged}
 
 
 def _written_by_the_taught(spec: StageSpec, values: Values, fetched: set[str]) -> dict[str, str | tuple[str, ...]]:
