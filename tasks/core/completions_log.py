@@ -1,8 +1,8 @@
 """completions.parquet: what a training sampled, one row a completion, in the order of sampling.
 
-Rows are collected in OUT/work/completions, a part file for every checkpoint and for every 1024 rows, and joined at the
-end. A process that goes on from a checkpoint drops the parts of later steps, which a killed one left behind: so the
-file of a resumed run holds the rows of an uninterrupted one.
+Rows are collected in `completions` of the scratch folder, a part file for every checkpoint and for every 1024 rows, and
+joined at the end. A process that goes on from a checkpoint drops the parts of later steps, which a killed one left
+behind: so the file of a resumed run holds the rows of an uninterrupted one.
 """
 
 from collections.abc import Mapping, Sequence

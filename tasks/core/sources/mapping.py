@@ -5,6 +5,7 @@ of the recipe leaves it out: it gets a flaw. A column is wrong when it is missin
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Generic
@@ -23,7 +24,7 @@ MAX_VALUES_SHOWN = 12
 Where = tuple[str, int]  # a file or table, and the number of the row in it
 
 
-class Table(Generic[Row]):
+class Table(ABC, Generic[Row]):
     """The columns of one source, and the rows that its conditions take: a `rows.Mapping` but for what a row becomes."""
 
     def __init__(self, source: Taken, columns: Sequence["Column"]) -> None:
@@ -57,13 +58,13 @@ class Table(Generic[Row]):
         self.num_taken += 1
         return self.row(record, place)
 
+    @abstractmethod
     def row(self, record: Record, place: Where) -> Row:
         """What the record is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def flawed(self, flaw: str) -> Row:
         """A row that cannot be used."""
-        raise NotImplementedError
 
 
 class MathTable(Table[PoolRow]):
