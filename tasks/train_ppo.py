@@ -13,40 +13,27 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ValidationError, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from tasks.core.errors import UserError
-from tasks.core.health import Health
 from tasks.core.main import main
 from tasks.core.ppo.keys import CriticKeys, ppo_mistakes
 from tasks.core.rewards import build_rewards
 from tasks.core.rewards.preference import check_reward_model
-from tasks.core.rollouts import check_thought_is_open, read_problems, server_beside_us, summarise
-from tasks.core.stage import Input, Stage, StageConfig, operational
+from tasks.core.rollouts import RolloutConfig, check_thought_is_open, read_problems, server_beside_us, summarise
+from tasks.core.stage import Input, Stage
 from tasks.core.trackers import start_swanlab
 from tasks.core.training import load_tokenizer, train, trainer_arguments, write_metrics
 from tasks.core.trl_keys import trl_block, trl_identity
 
 
-class TrainPpoConfig(StageConfig):
+class TrainPpoConfig(RolloutConfig):
     """How to reinforce what."""
 
     ppo: Annotated[dict[str, Any], trl_block("GRPOConfig")]
     """Keys of TRL's GRPOConfig, whose rollouts and clipped loss PPO uses; num_generations may be 1."""
     critic: CriticKeys
     """How the value model learns."""
-    rewards: dict[str, float | dict[str, Any]] = Field(min_length=1)
-    """Reward functions by name, each with its weight, or with {weight, and its own parameters}."""
-    seed: int
-    """Seeds the order of the problems and the sampling of rollouts."""
-    num_logged_completions: Annotated[int, Field(ge=0)] | None = operational(64)
-    """How many completions of each generation go to completions.parquet, in whole groups; null for all, 0 for none."""
-    health: Health = operational(Health())
-    """When the training is ended because it has gone wrong."""
-    keep_best: str | None = None
-    """A logged number, such as reward: best/ holds the checkpoint with the best mean of it, where that is not the last
-    step. The choice is among the checkpoints, every `save_steps`."""
 
     @field_validator("ppo")
     @classmethod
@@ -63,20 +50,10 @@ class TrainPpoConfig(StageConfig):
             )
         return ppo
 
-    @field_validator("rewards")
-    @classmethod
-    def _known_rewards(cls, rewards: dict[str, float | dict[str, Any]]) -> dict[str, float | dict[str, Any]]:
-        try:
-            build_rewards(rewards)
-        except UserError as error:
-            raise ValueError(str(error)) from error
-        return rewards
-
     def identity(self) -> dict[str, Any]:
-        """As everywhere, without TRL's operational keys, and without what is optional and left out."""
+        """As everywhere, without TRL's operational keys."""
         block = trl_identity("GRPOConfig", self.ppo, keeps_best=self.keep_best is not None)
-        identity = super().identity() | {"ppo": block}
-        return {key: value for key, value in identity.items() if key != "keep_best" or value is not None}
+        return super().identity() | {"ppo": block}
 
 
 def train_ppo(

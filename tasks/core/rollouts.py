@@ -3,9 +3,14 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, field_validator
 
 from tasks.core.errors import UserError
+from tasks.core.health import Health
+from tasks.core.rewards import build_rewards
+from tasks.core.stage import StageConfig, operational
 from tasks.core.training import first_and_last, load_rows
 
 if TYPE_CHECKING:
@@ -13,6 +18,36 @@ if TYPE_CHECKING:
 
 THOUGHT_REWARDS = ("format", "tag_count", "thought_length")
 """The rewards that look for the thought's opening tag."""
+
+
+class RolloutConfig(StageConfig):
+    """What every training on rollouts is told, beside its block of TRL's keys."""
+
+    rewards: dict[str, float | dict[str, Any]] = Field(min_length=1)
+    """Reward functions by name, each with its weight, or with {weight, and its own parameters}."""
+    seed: int
+    """Seeds the order of the problems and the sampling of rollouts."""
+    num_logged_completions: Annotated[int, Field(ge=0)] | None = operational(64)
+    """How many completions of each generation go to completions.parquet, in whole groups; null for all, 0 for none."""
+    health: Health = operational(Health())
+    """When the training is ended because it has gone wrong."""
+    keep_best: str | None = None
+    """A logged number, such as reward: best/ holds the checkpoint with the best mean of it, where that is not the last
+    step. The choice is among the checkpoints, every `save_steps`."""
+
+    @field_validator("rewards")
+    @classmethod
+    def _known_rewards(cls, rewards: dict[str, float | dict[str, Any]]) -> dict[str, float | dict[str, Any]]:
+        try:
+            build_rewards(rewards)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return rewards
+
+    def identity(self) -> dict[str, Any]:
+        """As everywhere, without what is optional and left out."""
+        identity = super().identity()
+        return {key: value for key, value in identity.items() if key != "keep_best" or value is not None}
 
 
 def server_beside_us(block: Mapping[str, Any], name: str = "grpo") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from tasks.core.errors import UserError
 from tasks.core.rewards.correctness import LogExtra, is_right, shared_correctness
 from tasks.core.rewards.parameters import Number
-from tasks.core.rewards.text import text_of
+from tasks.core.rewards.text import lengths_in
 
 
 def make(
@@ -50,7 +50,7 @@ def make(
         log_extra: LogExtra = None,
         **columns: Any,
     ) -> list[float | None]:
-        lengths = [len(part) for part in (completion_ids if unit == "tokens" else map(text_of, completions))]
+        lengths = lengths_in(unit, completions, completion_ids)
         rewards: list[float | None] = []
         verdicts = judge.verdicts(task, answer, completions, log_extra)
         for right, length in zip(map(is_right, verdicts), lengths, strict=True):

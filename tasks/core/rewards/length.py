@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import Any, Literal
 
 from tasks.core.rewards.correctness import LogExtra, is_right, shared_correctness
-from tasks.core.rewards.text import text_of
+from tasks.core.rewards.text import lengths_in
 from tasks.core.verdict import Verdict
 
 
@@ -39,7 +39,7 @@ def make(
         log_extra: LogExtra = None,
         **columns: Any,
     ) -> list[float | None]:
-        lengths = [len(part) for part in (completion_ids if unit == "tokens" else map(text_of, completions))]
+        lengths = lengths_in(unit, completions, completion_ids)
         keys = [repr(prompt) if compare == "problem" else "" for prompt in prompts]
         groups: defaultdict[str, list[int]] = defaultdict(list)
         for key, one in zip(keys, lengths, strict=True):

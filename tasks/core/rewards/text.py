@@ -1,7 +1,7 @@
 """How rewards read what TRL gives them: conversational or plain prompts and completions."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 Message = dict[str, Any]
 Part = str | list[Message]
@@ -12,6 +12,13 @@ def text_of(part: Part) -> str:
     if isinstance(part, str):
         return part
     return (part[-1]["content"] or "") if part else ""
+
+
+def lengths_in(
+    unit: Literal["tokens", "characters"], completions: list[Any], completion_ids: list[list[int]]
+) -> list[int]:
+    """The length of each completion."""
+    return [len(part) for part in (completion_ids if unit == "tokens" else map(text_of, completions))]
 
 
 def with_opening_tag(prompt: Part | None, completion: str, thought_is_open: bool, tag: str = "<think>") -> str:
