@@ -66,7 +66,8 @@ class RolloutTrainer(ResumableGRPOTrainer):
             result = super().train(*args, **kwargs)
         finally:
             self.completions_log.flush()
-        self.completions_log.finish()
+        if self.accelerator.is_main_process:
+            self.completions_log.finish()
         return result
 
     def _roll_out(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def test_quickstart_on_slurm_with_arrays_gives_the_bytes_of_a_local_run(cluster,
     profile.write_text(json.dumps(PROFILE))
     there = r1("run", "quickstart", "--launch", "slurm", "--cluster", profile, *_settings(*TINY, *SHARED))
     assert "of 3 shares ended" in there
-    assert _outcome(r1) == _outcome(here) and len(_outcome(r1)) == 9
+    assert _outcome(r1) == _outcome(here) and len(_outcome(r1)) == 10
     (record,) = r1.store.glob("generate_traces/*/record.json")
     jobs = json.loads(record.read_text())["provenance"]["slurm_jobs"]
     assert len(jobs) == 4 and sum("_" in job for job in jobs) == 3  # the array's tasks, and the job that assembles

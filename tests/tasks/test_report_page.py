@@ -138,8 +138,9 @@ def test_page_holds_every_section_and_plot(page: Page, html: Path) -> None:
     assert page.evaluate("[...document.querySelectorAll('nav a')].every(one => document.querySelector(one.hash))")
     titles = page.evaluate("[...document.querySelectorAll('figure h4')].map(one => one.textContent)")
     training = ["Loss", "Next-token accuracy", "Mean reward", "Mean of each reward", "Mean response length"]
-    training += ["Longest response", "Responses cut off at the limit", "KL from the reference model", "Loss"]
-    assert titles == [*training, "Entropy of the policy", "Accuracy", "Completion lengths", "Verdicts"]
+    training += ["Longest response", "Responses cut off at the limit", "KL from the reference model"]
+    training += ["Entropy of the policy", "Loss"]
+    assert titles == [*training, "Accuracy", "Completion lengths", "Verdicts"]
     assert page.evaluate("document.querySelectorAll('svg.plot').length") == len(titles) - 1
     assert page.evaluate("document.querySelectorAll('svg.graph .node').length") == 8
     assert page.evaluate("document.querySelectorAll('article.example .completion').length") == 20

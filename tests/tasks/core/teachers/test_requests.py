@@ -68,8 +68,10 @@ def test_prompt_as_asked_has_our_system_message_for_its_own_and_the_instruction_
     assert as_asked(prompt[1:], "new", "Box it.") == asked and prompt[1]["content"] == "2 + 2?"
 
 
-def test_prompts_of_ours_ask_for_thoughts_and_a_box() -> None:
-    assert all("<think>" in text and "</think>" in text and "\\boxed{}" in text for text in SYSTEM_PROMPTS.values())
+def test_prompts_of_ours_ask_for_thoughts_and_an_answer_that_can_be_found() -> None:
+    for name, text in SYSTEM_PROMPTS.items():
+        assert "<think>" in text and "</think>" in text
+        assert all(tag in text for tag in ("<answer>", "</answer>")) if "zero" in name else "\\boxed{}" in text
     assert all("\\boxed{}" in text for text in INSTRUCTIONS.values())
 
 
