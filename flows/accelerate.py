@@ -4,11 +4,11 @@ accelerate reads the file itself, at the launch. It is read here first, so that 
 waits in a queue for a day.
 """
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 from flows.recipe_yaml import read_document, shown
+from flows.yaml_files import find_yaml, list_yaml
 from slurm.resources import Resources
 from tasks.core.errors import UserError
 from tasks.core.stage import Stage, StageConfig
@@ -38,27 +38,13 @@ def with_launch_config(stage: Stage, config: StageConfig, resources: Resources) 
 
 def list_configs() -> list[Path]:
     """The files of the project, by name."""
-    return sorted(CONFIGS.glob("*.yaml"))
+    return list_yaml(CONFIGS)
 
 
 def find_config(ref: str) -> Path:
     """The file that `ref` means, absolute. Raises UserError that lists the files there are."""
-    given = Path(ref)
-    try:
-        named = CONFIGS / f"{given.name.removesuffix('.yaml')}.yaml"
-        for candidate in (given.expanduser(), *([named] if given.name == ref else [])):
-            if candidate.is_file():
-                return candidate.absolute()
-        what = "is a directory, not a YAML file" if given.is_dir() else "does not exist"
-    except (OSError, ValueError, RuntimeError) as error:  # too long, or the home of nobody
-        what = f"cannot be a file ({error})"
-    names = [path.stem for path in list_configs()]
-    near = difflib.get_close_matches(given.stem, names, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    raise UserError(
-        f"is {ref!r}, which {what}.{hint} Give the name of a file in recipes/accelerate ({', '.join(names)}) or the "
-        "path of your own."
-    )
+    advice = "Give the path of a file of your own, or the name of one in recipes/accelerate:"
+    return find_yaml(ref, CONFIGS, f"is {ref!r}, which", advice).absolute()
 
 
 def _check_kind(path: Path, settings: dict[str, Any]) -> None:

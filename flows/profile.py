@@ -1,6 +1,5 @@
 """Reads cluster profiles: YAML files in slurm/profiles/, or the user's own through a path or R1_CLUSTER."""
 
-import difflib
 import os
 import shutil
 import subprocess
@@ -10,9 +9,9 @@ from flows import registry
 from flows.recipe_checks import checked
 from flows.recipe_yaml import Document, read_document, shown
 from flows.schema import Schema, model_schema
+from flows.yaml_files import find_yaml, list_yaml
 from slurm.job_options import JobOptions
 from slurm.profile import Profile
-from tasks.core.errors import UserError
 from tasks.core.spelling import nearest
 
 PROFILES = Path(__file__).parent.parent / "slurm" / "profiles"
@@ -43,7 +42,7 @@ def load_profile(ref: str | None = None) -> Profile:
 
 def list_profiles() -> list[Path]:
     """The profiles of the project, by name."""
-    return sorted(PROFILES.glob("*.yaml"))
+    return list_yaml(PROFILES)
 
 
 def _find(ref: str | None) -> Path:
@@ -52,21 +51,8 @@ def _find(ref: str | None) -> Path:
         return PROFILES / f"{DEFAULT}.yaml"
     given = Path(ref if ref is not None else os.environ[VARIABLE])
     origin = "" if ref is not None else f" (from {VARIABLE})"
-    try:
-        named = PROFILES / f"{given.name.removesuffix('.yaml')}.yaml"
-        for candidate in (given.expanduser(), *([named] if given.name == str(given) else [])):
-            if candidate.is_file():
-                return candidate
-        what = "is a directory, not a YAML file" if given.is_dir() else "does not exist"
-    except (OSError, ValueError, RuntimeError) as error:  # too long, or the home of nobody
-        what = f"cannot be a file ({error})"
-    names = [profile.stem for profile in list_profiles()]
-    near = difflib.get_close_matches(given.stem, names, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    raise UserError(
-        f"cluster profile {shown(given)}{origin} {what}.{hint} Give the path of a YAML file or the name of one in "
-        f"slurm/profiles: {', '.join(names)}."
-    )
+    advice = "Give the path of a YAML file or the name of one in slurm/profiles:"
+    return find_yaml(given, PROFILES, f"cluster profile {shown(given)}{origin}", advice)
 
 
 def _schema() -> Schema:

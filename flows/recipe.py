@@ -3,7 +3,6 @@
 `load_recipe` gives typed stages in order, or one UserError that lists what is wrong, each with file and line.
 """
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from flows.overrides import apply_overrides
 from flows.recipe_checks import checked, checked_inputs
 from flows.recipe_yaml import Document, read_document, shown
 from flows.schema import model_schema, stage_schema
+from flows.yaml_files import find_yaml, list_yaml
 from slurm.resources import Resources
 from tasks.core.errors import UserError
 from tasks.core.spelling import nearest
@@ -99,24 +99,12 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def list_recipes() -> list[Path]:
     """The recipes of the project, by name."""
-    return sorted(RECIPES.glob("*.yaml"))
+    return list_yaml(RECIPES)
 
 
 def find_recipe(path: str | Path) -> Path:
     """The file that `path` means. Raises UserError that lists the recipes there are."""
-    given = Path(path)
-    try:
-        if given.is_file():
-            return given
-        if given.name == str(path) and (RECIPES / f"{given.name.removesuffix('.yaml')}.yaml").is_file():
-            return RECIPES / f"{given.name.removesuffix('.yaml')}.yaml"
-        what = "is a directory, not a recipe" if given.is_dir() else "does not exist"
-    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
-        what = f"cannot be a file ({error})"
-    names = [recipe.stem for recipe in list_recipes()]
-    near = difflib.get_close_matches(given.stem, names, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    raise UserError(f"recipe {shown(given)} {what}.{hint} The recipes are: {', '.join(names) or 'none yet'}.")
+    return find_yaml(path, RECIPES, f"recipe {shown(Path(path))}", "The recipes are:")
 
 
 def _known_stages(values: Mapping[str, Any]) -> dict[str, Stage]:

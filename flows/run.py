@@ -13,7 +13,7 @@ from prefect.states import Cancelled, State
 from rich.console import Console
 
 from flows.build import StageFailed
-from flows.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ERROR
+from flows.commands import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ERROR
 from flows.plan import Plan
 from flows.reproduce import Paused, RunFailed, run_plan
 from flows.server import OwnServer

@@ -17,12 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.core.lora import Lora
 from tasks.core.main import main
-from tasks.core.rewards import build_rewards
-from tasks.core.rewards.preference import check_reward_model
-from tasks.core.rollouts import RolloutConfig, check_thought_is_open, read_problems, server_beside_us, summarise
+from tasks.core.rollouts import RolloutConfig, rollout_arguments, summarise
 from tasks.core.stage import Input, Stage
-from tasks.core.trackers import start_swanlab
-from tasks.core.training import load_tokenizer, train, trainer_arguments, write_metrics
+from tasks.core.training import train, write_metrics
 from tasks.core.trl_keys import trl_block, trl_identity
 
 
@@ -57,37 +54,25 @@ def train_grpo(
 ) -> None:
     """Train, write the checkpoint and its curves. Resumes from OUT's work/checkpoints.
 
-    Raises UserError when there is no problem to train on, the tokenizer has no chat template, or `reward_model` and
-    the reward `preference` are not there together.
+    Raises UserError as rollout_arguments does.
     """
     from trl import GRPOConfig
 
     from tasks.core.quantised_rollouts import full_weights_for_vllm
     from tasks.core.rollout_trainer import RolloutTrainer
 
-    check_reward_model(config.rewards, reward_model)
-    tokenizer = load_tokenizer(model)
-    rows = read_problems(problems / "problems.parquet", out)
-    check_thought_is_open(config.rewards, tokenizer, rows[0]["prompt"])
-    rewards, weights = build_rewards(config.rewards, reward_model=reward_model)
-    block = config.grpo | server_beside_us(config.grpo)
-    arguments = trainer_arguments(GRPOConfig, "grpo", block, out, config.seed, reward_weights=weights)
-    start_swanlab(out, "grpo", config.grpo)
+    given = rollout_arguments(
+        config, GRPOConfig, "grpo", out=out, model=model, problems=problems, reward_model=reward_model
+    )
     with full_weights_for_vllm(config.lora):
         trainer = RolloutTrainer(
-            out=out,
-            num_logged_completions=config.num_logged_completions,
+            **given,
             max_rounds=config.dynamic_sampling.max_rounds if config.dynamic_sampling else 1,
-            model=str(model / "model"),
-            args=arguments,
-            train_dataset=rows,
-            processing_class=tokenizer,
-            reward_funcs=rewards,
             peft_config=config.lora.to_peft() if config.lora else None,
             quantization_config=config.lora.quantisation() if config.lora else None,
         )
-    metrics = train(trainer, out, config.health, config.keep_best) | {"num_problems": len(rows)}
-    metrics |= summarise(trainer.state.log_history, metrics) | sampling_cost(trainer.state.log_history, arguments)
+    metrics = train(trainer, out, config.health, config.keep_best) | {"num_problems": len(given["train_dataset"])}
+    metrics |= summarise(trainer.state.log_history, metrics) | sampling_cost(trainer.state.log_history, given["args"])
     write_metrics(trainer, out, metrics)
 
 

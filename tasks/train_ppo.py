@@ -18,12 +18,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tasks.core.main import main
 from tasks.core.ppo.keys import CriticKeys, ppo_mistakes
-from tasks.core.rewards import build_rewards
-from tasks.core.rewards.preference import check_reward_model
-from tasks.core.rollouts import RolloutConfig, check_thought_is_open, read_problems, server_beside_us, summarise
+from tasks.core.rollouts import RolloutConfig, rollout_arguments, summarise
 from tasks.core.stage import Input, Stage
-from tasks.core.trackers import start_swanlab
-from tasks.core.training import load_tokenizer, train, trainer_arguments, write_metrics
+from tasks.core.training import train, write_metrics
 from tasks.core.trl_keys import trl_block, trl_identity
 
 
@@ -61,30 +58,15 @@ def train_ppo(
 ) -> None:
     """Train, write the checkpoint, the critic and the curves. Resumes from OUT's work/checkpoints.
 
-    Raises UserError when there is no problem to train on, the tokenizer has no chat template, or `reward_model` and
-    the reward `preference` are not there together.
+    Raises UserError as rollout_arguments does.
     """
     from tasks.core.ppo.trainer import PPOConfig, PPOTrainer
 
-    tokenizer = load_tokenizer(model)
-    rows = read_problems(problems / "problems.parquet", out)
-    check_thought_is_open(config.rewards, tokenizer, rows[0]["prompt"])
-    check_reward_model(config.rewards, reward_model)
-    rewards, weights = build_rewards(config.rewards, reward_model=reward_model)
-    block = config.ppo | server_beside_us(config.ppo, "ppo")
-    arguments = trainer_arguments(PPOConfig, "ppo", block, out, config.seed, reward_weights=weights)
-    start_swanlab(out, "ppo", config.ppo)
-    trainer = PPOTrainer(
-        out=out,
-        num_logged_completions=config.num_logged_completions,
-        model=str(model / "model"),
-        args=arguments,
-        train_dataset=rows,
-        processing_class=tokenizer,
-        reward_funcs=rewards,
-        critic=config.critic,
+    given = rollout_arguments(
+        config, PPOConfig, "ppo", out=out, model=model, problems=problems, reward_model=reward_model
     )
-    metrics = train(trainer, out, config.health, config.keep_best) | {"num_problems": len(rows)}
+    trainer = PPOTrainer(**given, critic=config.critic)
+    metrics = train(trainer, out, config.health, config.keep_best) | {"num_problems": len(given["train_dataset"])}
     if trainer.is_world_process_zero():
         shutil.rmtree(out / "critic", ignore_errors=True)  # a run that was killed after this line
         (out / "model" / "critic").rename(out / "critic")

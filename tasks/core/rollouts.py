@@ -10,11 +10,14 @@ from pydantic import Field, field_validator
 from tasks.core.errors import UserError
 from tasks.core.health import Health
 from tasks.core.rewards import build_rewards
+from tasks.core.rewards.preference import check_reward_model
 from tasks.core.stage import StageConfig, operational
-from tasks.core.training import first_and_last, load_rows
+from tasks.core.trackers import start_swanlab
+from tasks.core.training import first_and_last, load_rows, load_tokenizer, trainer_arguments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+    from trl import GRPOConfig
 
 THOUGHT_REWARDS = ("format", "tag_count", "thought_length")
 """The rewards that look for the thought's opening tag."""
@@ -48,6 +51,42 @@ class RolloutConfig(StageConfig):
         """As everywhere, without what is optional and left out."""
         identity = super().identity()
         return {key: value for key, value in identity.items() if key != "keep_best" or value is not None}
+
+
+def rollout_arguments(
+    config: RolloutConfig,
+    kind: "type[GRPOConfig]",
+    name: str,
+    *,
+    out: Path,
+    model: Path,
+    problems: Path,
+    reward_model: Path | None,
+) -> dict[str, Any]:
+    """What RolloutTrainer and its subclasses are made with, from a config whose block of TRL's keys is `name`.
+
+    Starts SwanLab. Raises UserError when there is no problem to train on,
+    the tokenizer has no chat template, TRL refuses the keys, a reward does not fit the chat template, or `reward_model`
+    and the reward `preference` are not there together.
+    """
+    check_reward_model(config.rewards, reward_model)
+    tokenizer = load_tokenizer(model)
+    rows = read_problems(problems / "problems.parquet", out)
+    check_thought_is_open(config.rewards, tokenizer, rows[0]["prompt"])
+    rewards, weights = build_rewards(config.rewards, reward_model=reward_model)
+    block = getattr(config, name)
+    block = block | server_beside_us(block, name)
+    arguments = trainer_arguments(kind, name, block, out, config.seed, reward_weights=weights)
+    start_swanlab(out, name, block)
+    return {
+        "out": out,
+        "num_logged_completions": config.num_logged_completions,
+        "model": str(model / "model"),
+        "args": arguments,
+        "train_dataset": rows,
+        "processing_class": tokenizer,
+        "reward_funcs": rewards,
+    }
 
 
 def server_beside_us(block: Mapping[str, Any], name: str = "grpo") -> dict[str, Any]:
