@@ -7,8 +7,7 @@ import pytest
 
 from tasks.train_grpo import TrainGrpoConfig, train_grpo
 from tasks.train_ppo import TrainPpoConfig, train_ppo
-from tasks.train_sft import TrainSftConfig, train_sft
-from tests.tasks.training_inputs import folder, history_of, make_base, make_problems, make_traces, parsed
+from tests.tasks.training_inputs import folder, history_of, make_taught, parsed
 
 NUM_STEPS, NUM_LAST, NUM_COMPLETIONS = 40, 8, 64
 BLOCK: dict[str, Any] = {
@@ -27,15 +26,6 @@ BLOCK: dict[str, Any] = {
 }
 CRITIC = {"learning_rate": 3e-3, "gamma": 1.0, "gae_lambda": 1.0, "value_clip": 0.2, "value_loss_weight": 1.0}
 COMMON: dict[str, Any] = {"rewards": {"format": 1.0}, "seed": 0, "num_logged_completions": 0}
-SFT: dict[str, Any] = {
-    "max_steps": 150,
-    "per_device_train_batch_size": 16,
-    "learning_rate": 5e-3,
-    "max_length": 128,
-    "bf16": False,
-    "gradient_checkpointing": False,
-    "save_strategy": "no",
-}
 
 
 def first_and_last(out: Path) -> tuple[float, float]:
@@ -47,15 +37,12 @@ def first_and_last(out: Path) -> tuple[float, float]:
 
 @pytest.mark.slow
 def test_ppo_learns_a_format_as_well_as_grpo(tmp_path: Path) -> None:
-    problems = make_problems(tmp_path / "problems")
-    traces = make_traces(tmp_path / "traces", problems)
-    sft = folder(tmp_path / "sft")
-    train_sft(parsed(TrainSftConfig, sft=SFT, seed=0), out=sft, model=make_base(tmp_path / "base"), traces=traces)
+    inputs = make_taught(tmp_path, 150)
     grpo, ppo = folder(tmp_path / "grpo"), folder(tmp_path / "ppo")
     config = parsed(TrainGrpoConfig, grpo=BLOCK | {"num_generations": 8}, **COMMON)
-    train_grpo(config, out=grpo, model=sft, problems=problems)
+    train_grpo(config, out=grpo, **inputs)
     config = parsed(TrainPpoConfig, ppo=BLOCK | {"num_generations": 8}, critic=CRITIC, **COMMON)
-    train_ppo(config, out=ppo, model=sft, problems=problems)
+    train_ppo(config, out=ppo, **inputs)
     (grpo_first, grpo_last), (ppo_first, ppo_last) = first_and_last(grpo), first_and_last(ppo)
     said = f"GRPO {grpo_first:.2f} -> {grpo_last:.2f}, PPO {ppo_first:.2f} -> {ppo_last:.2f}"
     assert ppo_first == grpo_first, "they do not start from the same rollouts"

@@ -15,14 +15,11 @@ from pydantic import ValidationError
 
 from tasks.core.errors import UserError
 from tasks.train_grpo import TrainGrpoConfig, sampling_cost, train_grpo
-from tasks.train_sft import TrainSftConfig, train_sft
 from tests.tasks.training_inputs import (
     ROOT,
     folder,
     history_of,
-    make_base,
-    make_problems,
-    make_traces,
+    make_taught,
     parsed,
     run_and_ask_to_stop,
 )
@@ -43,15 +40,6 @@ GRPO: dict[str, Any] = {
     "save_strategy": "no",
 }
 ONE_BATCH = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 1, "num_iterations": 1}
-SFT: dict[str, Any] = {
-    "max_steps": 100,
-    "per_device_train_batch_size": 16,
-    "learning_rate": 5e-3,
-    "max_length": 128,
-    "bf16": False,
-    "gradient_checkpointing": False,
-    "save_strategy": "no",
-}
 REWARDS: dict[str, Any] = {"countdown": 1.0, "format": 0.5}
 Train = Callable[..., list[dict[str, Any]]]
 LAUNCH = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0", "-m")
@@ -59,13 +47,7 @@ LAUNCH = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A model that has seen the format, so that rewards differ within some groups, and its problems."""
-    root = tmp_path_factory.mktemp("rollouts")
-    problems = make_problems(root / "problems")
-    traces = make_traces(root / "traces", problems)
-    config = parsed(TrainSftConfig, sft=SFT, seed=0)
-    train_sft(config, out=folder(root / "sft"), model=make_base(root / "base"), traces=traces)
-    return {"model": root / "sft", "problems": problems}
+    return make_taught(tmp_path_factory.mktemp("rollouts"), 100)
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,11 @@ from pydantic import ValidationError
 from tasks.core.errors import UserError
 from tasks.core.rollouts import server_beside_us
 from tasks.train_grpo import STAGE, TrainGrpoConfig, train_grpo
-from tasks.train_sft import TrainSftConfig, train_sft
 from tests.tasks.training_inputs import (
     folder,
     history_of,
     listing,
-    make_base,
-    make_problems,
-    make_traces,
+    make_taught,
     parsed,
     run_and_ask_to_stop,
     run_and_kill,
@@ -41,26 +38,11 @@ GRPO: dict[str, Any] = {
     "save_steps": 3,
 }
 REWARDS: dict[str, Any] = {"countdown": 1.0, "format": 0.5, "thought_length": {"weight": 0.2, "full_at_chars": 100}}
-SFT: dict[str, Any] = {
-    "max_steps": 150,
-    "per_device_train_batch_size": 16,
-    "learning_rate": 5e-3,
-    "max_length": 128,
-    "bf16": False,
-    "gradient_checkpointing": False,
-    "save_strategy": "no",
-}
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A model that has seen the format, so that rewards differ within a group, and its problems."""
-    root = tmp_path_factory.mktemp("grpo")
-    problems = make_problems(root / "problems")
-    traces = make_traces(root / "traces", problems)
-    config = parsed(TrainSftConfig, sft=SFT, seed=0)
-    train_sft(config, out=folder(root / "sft"), model=make_base(root / "base"), traces=traces)
-    return {"model": root / "sft", "problems": problems}
+    return make_taught(tmp_path_factory.mktemp("grpo"), 150)
 
 
 @pytest.fixture(scope="module")

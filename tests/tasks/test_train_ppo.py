@@ -9,9 +9,8 @@ from pydantic import ValidationError
 
 from tasks.core.errors import UserError
 from tasks.train_ppo import STAGE, TrainPpoConfig, train_ppo
-from tasks.train_sft import TrainSftConfig, train_sft
 from tests.tasks.core.test_main_ranks import launch
-from tests.tasks.training_inputs import folder, history_of, make_base, make_problems, make_traces, parsed, run_and_kill
+from tests.tasks.training_inputs import history_of, make_taught, parsed, run_and_kill
 
 # 24 problems with one completion each; 8 completions are generated for 2 steps, of 2 micro-batches of 2 each.
 PPO: dict[str, Any] = {
@@ -43,26 +42,11 @@ CONFIG: dict[str, Any] = {
     "seed": 0,
     "num_logged_completions": None,
 }
-SFT: dict[str, Any] = {
-    "max_steps": 60,
-    "per_device_train_batch_size": 16,
-    "learning_rate": 5e-3,
-    "max_length": 128,
-    "bf16": False,
-    "gradient_checkpointing": False,
-    "save_strategy": "no",
-}
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A model that has begun to learn the format, so that rewards differ, and its problems."""
-    root = tmp_path_factory.mktemp("ppo")
-    problems = make_problems(root / "problems")
-    traces = make_traces(root / "traces", problems)
-    config = parsed(TrainSftConfig, sft=SFT, seed=0)
-    train_sft(config, out=folder(root / "sft"), model=make_base(root / "base"), traces=traces)
-    return {"model": root / "sft", "problems": problems}
+    return make_taught(tmp_path_factory.mktemp("ppo"), 60)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from tasks.core.stage import Stage
 from tasks.core.stopping import Paused
 from tasks.fetch_model import FetchModelConfig, fetch_model
 from tasks.prepare_data import PrepareDataConfig, prepare_data
+from tasks.train_sft import TrainSftConfig, train_sft
 
 ROOT = Path(__file__).parents[2]
 SHAPE = {
@@ -37,6 +38,14 @@ TEACHER: dict[str, Any] = {
     "error_rate": 0.0,
     "operators": "+-*",
     "max_value": 100,
+}
+SFT: dict[str, Any] = {
+    "per_device_train_batch_size": 16,
+    "learning_rate": 5e-3,
+    "max_length": 128,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "save_strategy": "no",
 }
 NUM_TRAIN, TRACES_PER_PROBLEM = 24, 2
 
@@ -76,6 +85,15 @@ def make_traces(root: Path, problems: Path) -> Path:
     out = folder(root)
     pq.write_table(pa.Table.from_pylist(rows), out / "traces.parquet")
     return out
+
+
+def make_taught(root: Path, num_steps: int) -> dict[str, Path]:
+    """The inputs of a training on rollouts: a model that has seen the format, so that rewards differ, and problems."""
+    problems = make_problems(root / "problems")
+    traces = make_traces(root / "traces", problems)
+    config = parsed(TrainSftConfig, sft=SFT | {"max_steps": num_steps}, seed=0)
+    train_sft(config, out=folder(root / "sft"), model=make_base(root / "base"), traces=traces)
+    return {"model": root / "sft", "problems": problems}
 
 
 def folder(path: Path) -> Path:
