@@ -24,6 +24,7 @@ from tasks.core.spelling import nearest
 from tasks.core.stage import Stage, StageConfig
 
 RECIPES = Path(__file__).parent.parent / "recipes"
+NO_RECIPE = "targets.yaml"  # lies among them; flows/targets.py reads it
 RECIPE_NAME = re.compile(r"[^\W_A-Z](?:[^\W_A-Z]|[.-]){0,63}")  # in any script; it begins the names of runs
 STAGE_NAME = re.compile(r"[a-z][a-z0-9_-]*")  # no dot: it separates the parts of a --set
 
@@ -99,7 +100,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def list_recipes() -> list[Path]:
     """The recipes of the project, by name."""
-    return list_yaml(RECIPES)
+    return [path for path in list_yaml(RECIPES) if path.name != NO_RECIPE]
 
 
 def find_recipe(path: str | Path) -> Path:
@@ -184,6 +185,8 @@ def _read_stage(
     resources = checked(document, (*path, "resources"), Resources, asked, schema.below(["resources"]), "resources")
     if config is None or resources is None:
         return []
+    for key, text in (stage.check_inputs(config, inputs) if stage.check_inputs else {}).items():
+        document.mistake((*path, key), text)
     try:
         resources = with_launch_config(stage, config, resources)
     except UserError as error:

@@ -6,9 +6,11 @@ The recipes share a store, as a user's do, so what two of them have in common is
 import json
 
 import pytest
-from r1_process import PROJECT_DIR, R1, kill_stages
+from r1_process import R1, kill_stages
 
-RECIPES = sorted((PROJECT_DIR / "recipes").glob("*.yaml"))
+from flows.recipe import list_recipes
+
+RECIPES = list_recipes()
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,9 @@ def test_recipe_smoke_runs_to_its_report(smoke_r1, path):
     assert run["state"] == "done" and {stage["state"] for stage in run["stages"]} <= {"built", "cached"}
     report = run["stages"][-1]
     page = (smoke_r1.store / report["stage"] / report["fingerprint"] / "report.html").read_text()
-    assert f"{path.stem}-smoke" in page and "--smoke" in page
+    assert "--smoke" in page
+    if report["state"] == "built":  # two recipes that differ in size alone are one and the same in small
+        assert f"{path.stem}-smoke" in page
     for stage in run["stages"]:
         if stage["stage"] in ("train_grpo", "train_ppo"):
             history = smoke_r1.store / stage["stage"] / stage["fingerprint"] / "history.jsonl"

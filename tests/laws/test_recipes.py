@@ -11,10 +11,10 @@ import pytest
 from r1_process import PROJECT_DIR
 
 from flows.cli import main
-from flows.recipe import Recipe, load_recipe
+from flows.recipe import Recipe, list_recipes, load_recipe
 
 NOWHERE = "http://127.0.0.1:9/api"
-RECIPES = sorted((PROJECT_DIR / "recipes").glob("*.yaml"))
+RECIPES = list_recipes()
 OWN_FILES = {f"open-reasoner-zero-{size}": ("problems.source.path", "orz-57k.jsonl") for size in ("0.5b", "7b", "32b")}
 """Recipes that read a file which their header says how to get, with the key that names it."""
 

@@ -150,7 +150,8 @@ def test_text_that_utf8_cannot_hold_is_made_to_fit(server: ChatServer) -> None:
 
 def test_requests_per_minute_are_kept_to(server: ChatServer) -> None:
     assert_good(ask(make_llm(server.base_url, requests_per_minute=600.0), 6))
-    assert server.asked_at[-1] - server.asked_at[0] >= 0.49, "five gaps of a tenth of a second"
+    # five gaps of a tenth of a second, less what the first request may have been late; without a limit it is 0.02 s
+    assert server.asked_at[-1] - server.asked_at[0] >= 0.4
 
 
 def test_tokens_per_minute_are_kept_to(server: ChatServer) -> None:
