@@ -14,6 +14,8 @@ AUDIT_HELP = (
     "JSONL with gold, is_right (true or false), and completion (the model's text) or answer (its final answer alone); "
     "if you like also category, question, why, is_cut_off (default: the project's own two sets)"
 )
+COMPARE_HELP = "a run id or its beginning, `latest`, or RUN:STAGE for one evaluation of a run"
+FORMS = {"json": "JSON, with every number", "markdown": "a Markdown table", "latex": "a LaTeX table (booktabs)"}
 SMOKE_HELP = "the same recipe with a tiny model and a handful of rows: no GPU, no network, about a minute, no result"
 STORE_HELP = "where artifacts lie (default: $R1_STORE, else ./artifacts)"
 
@@ -57,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (run, plan):
         sub.add_argument("--rebuild", action="append", default=[], metavar="STAGE", help="build this stage anew")
         sub.add_argument("--smoke", action="store_true", help=SMOKE_HELP)
+        sub.add_argument("--until", action="append", default=[], metavar="STAGE",
+                         help="only this stage and what it is made from; may be repeated")  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="print the plan and every stage's command, run nothing")
     run.add_argument(
         "--jobs", type=_at_least(1), help="how many stages may run at a time (default: 1; with slurm, all)"
@@ -80,6 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     explain = add("explain", "say which field makes two artifacts, or two runs, differ", commands.explain)
     explain.add_argument("before", metavar="A")
     explain.add_argument("after", metavar="B")
+    compare = add("compare", "say whether B scores better than A, or what would decide it", commands.compare)
+    for name in ("A", "B"):
+        compare.add_argument(name.lower(), metavar=name, help=COMPARE_HELP)
+    form = compare.add_mutually_exclusive_group()
+    for name in ("json", "markdown", "latex"):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"print {FORMS[name]}")
+    site = add("site", "write one page with all runs of the store, which opens without a server", commands.site)
+    site.add_argument("directory", nargs="?", metavar="DIR", help="where to write index.html (default: STORE/site)")
+    _add_nights(add)
     verify = add("verify", "hash artifacts again and say which are damaged", commands.verify)
     verify.add_argument("refs", nargs="*", help="as in show; all artifacts when left out")
     audit = add(
@@ -98,6 +111,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     gc.add_argument("--dry-run", action="store_true", help="only list what would go")
     return parser
+
+
+def _add_nights(add: Callable[[str, str, Command], argparse.ArgumentParser]) -> None:
+    nightly = add("nightly", "reproduce recipes, hold their scores against targets, write the verdicts down",
+                  commands.nightly)  # fmt: skip
+    nightly.add_argument("recipes", nargs="*", metavar="RECIPE", help="that have a target (default: all of --targets)")
+    nightly.add_argument("--targets", metavar="FILE", help="rows of your own (default: recipes/targets.yaml)")
+    nightly.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+                         help="change one value of every recipe; may be repeated")  # fmt: skip
+    nightly.add_argument("--fresh-seed", action="store_true", help="train with a seed of this night's own")
+    nightly.add_argument("--drop", type=_above_zero, default=0.05, metavar="SHARE",
+                         help="the smallest loss of score that must not pass (default 0.05)")  # fmt: skip
+    nightly.add_argument("--max-extra-samples", type=_at_least(0), default=0, metavar="N",
+                         help="samples of a question to draw at most where they would decide (default 0)")  # fmt: skip
+    nightly.add_argument("--price-per-gpu-hour", type=_above_zero, metavar="PRICE", help="for the ledger's cost")
+    nightly.add_argument("--notify", action="append", metavar="BLOCK", help="a notification block of Prefect's")
+    nightly.add_argument("--launch", choices=("local", "slurm"), default="local", help="where stages run")
+    nightly.add_argument("--cluster", metavar="PROFILE", help=CLUSTER_HELP)
+    nightly.add_argument("--jobs", type=_at_least(1), help="how many stages may run at a time")
+    ledger = add("ledger", "list the verdicts of the nights", commands.ledger)
+    ledger.add_argument("recipe", nargs="?", help="of one recipe (default: all)")
+    ledger.add_argument("--last", type=_at_least(1), metavar="N", help="only the last N")
+    ledger.add_argument("--json", action="store_true", help="print JSON, with everything that was written down")
+    ledger.add_argument("--page", action="store_true", help="write STORE/nights/index.html, with a plot a target")
 
 
 def _at_least(least: int) -> Callable[[str], int]:

@@ -6,6 +6,7 @@ Heavy imports happen inside them, so that --help answers at once.
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.core.errors import UserError
@@ -31,7 +32,7 @@ def plan(arguments: argparse.Namespace) -> int:
 def _print_plan(arguments: argparse.Namespace, store: "Store") -> "tuple[Plan, list[Outlook]]":
     from rich.console import Console
 
-    from flows.plan import look_ahead, make_plan, refuse_unknown_stages
+    from flows.plan import look_ahead, make_plan, only_for, refuse_unknown_stages
     from flows.recipe import load_recipe
     from flows.view import print_plan
 
@@ -41,7 +42,7 @@ def _print_plan(arguments: argparse.Namespace, store: "Store") -> "tuple[Plan, l
 
         recipe, changes = smoke(recipe, store.root)
         print("\n".join(changes))
-    plan = make_plan(recipe)
+    plan = only_for(make_plan(recipe), arguments.until)
     refuse_unknown_stages(plan, arguments.rebuild)
     outlooks = look_ahead(plan, store, frozenset(arguments.rebuild))
     print_plan(Console(), plan, outlooks)
@@ -150,6 +151,51 @@ def explain(arguments: argparse.Namespace) -> int:
     from flows import inspect
 
     inspect.explain(_store(arguments), arguments.before, arguments.after)
+    return EXIT_OK
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    import json
+
+    from flows import compare_view
+    from flows.compare import compare
+
+    compared = compare(_store(arguments), arguments.a, arguments.b)
+    if arguments.form == "json":
+        print(json.dumps(compare_view.as_json(compared), ensure_ascii=False, indent=2))
+        return EXIT_OK
+    forms = {"markdown": compare_view.as_markdown, "latex": compare_view.as_latex}
+    if arguments.form:  # a table has no place for what was not compared
+        print("".join(f"r1: note: {note}\n" for note in compared.notes), end="", file=sys.stderr)
+    print(forms.get(arguments.form, compare_view.as_lines)(compared), end="")
+    return EXIT_OK
+
+
+def site(arguments: argparse.Namespace) -> int:
+    from flows.site import write_site
+
+    store = _store(arguments)
+    page = write_site(store, Path(arguments.directory or store.root / "site"))
+    print(f"{page.num_runs:,} run{'s' * (page.num_runs != 1)}: {page.path}")
+    return EXIT_OK
+
+
+def nightly(arguments: argparse.Namespace) -> int:
+    from flows.nightly_run import spend_night
+
+    keys = ("targets", "overrides", "store", "launch", "cluster", "jobs", "fresh_seed", "drop", "max_extra_samples")
+    parameters = {key: getattr(arguments, key) for key in (*keys, "price_per_gpu_hour", "notify")}
+    return spend_night({"recipes": arguments.recipes or None, **parameters})
+
+
+def ledger(arguments: argparse.Namespace) -> int:
+    from flows.nights_view import show_ledger, write_page
+
+    store = _store(arguments)
+    if arguments.page:
+        print(write_page(store))
+    else:
+        show_ledger(store, arguments.recipe, arguments.last, as_json=arguments.json)
     return EXIT_OK
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flows.recipe import Recipe, StageSpec
+from flows.recipe import Recipe
+from flows.stage_spec import StageSpec
 from tasks.core.errors import UserError
 from tasks.core.spelling import nearest
 from tasks.core.store import Hit, Store, code_hash, fingerprint_of, identity_of
@@ -73,6 +74,21 @@ def make_plan(recipe: Recipe) -> Plan:
     return Plan(recipe, tuple(done.values()))
 
 
+def only_for(plan: Plan, names: Iterable[str]) -> Plan:
+    """The stages called `names` and all that they are made from; the whole plan for no name.
+
+    Raises UserError when the recipe has no such stage.
+    """
+    wanted = set(names)
+    if not wanted:
+        return plan
+    _refuse_unknown("--until", plan, wanted)
+    for stage in reversed(plan.stages):
+        if stage.name in wanted:
+            wanted |= set(stage.upstream)
+    return Plan(plan.recipe, tuple(stage for stage in plan.stages if stage.name in wanted))
+
+
 @dataclass(frozen=True)
 class Outlook:
     """What a run would do with a stage. `seconds` is what its last build took, None when there was none."""
@@ -85,10 +101,14 @@ class Outlook:
 
 def refuse_unknown_stages(plan: Plan, names: Iterable[str]) -> None:
     """Raise UserError when --rebuild names a stage that the recipe does not have."""
+    _refuse_unknown("--rebuild", plan, names)
+
+
+def _refuse_unknown(option: str, plan: Plan, names: Iterable[str]) -> None:
     known = [stage.name for stage in plan.stages]
     for name in sorted(set(names) - set(known)):
         raise UserError(
-            f"--rebuild {name}: the recipe has no such stage{nearest(name, known)}; it has {', '.join(known)}."
+            f"{option} {name}: the recipe has no such stage{nearest(name, known)}; it has {', '.join(known)}."
         )
 
 

@@ -13,31 +13,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows import registry
 from flows.accelerate import with_launch_config
+from flows.at_steps import at_steps
 from flows.overrides import apply_overrides
 from flows.recipe_checks import checked, checked_inputs
 from flows.recipe_yaml import Document, read_document, shown
-from flows.schema import model_schema, stage_schema
+from flows.schema import AT_STEPS, model_schema, stage_schema
+from flows.stage_spec import StageSpec
 from flows.yaml_files import find_yaml, list_yaml
 from slurm.resources import Resources
 from tasks.core.errors import UserError
 from tasks.core.spelling import nearest
-from tasks.core.stage import Stage, StageConfig
+from tasks.core.stage import Stage
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 NO_RECIPE = "targets.yaml"  # lies among them; flows/targets.py reads it
 RECIPE_NAME = re.compile(r"[^\W_A-Z](?:[^\W_A-Z]|[.-]){0,63}")  # in any script; it begins the names of runs
 STAGE_NAME = re.compile(r"[a-z][a-z0-9_-]*")  # no dot: it separates the parts of a --set
-
-
-@dataclass(frozen=True)
-class StageSpec:
-    """One stage of a recipe. `inputs` names earlier stages: one, or a tuple where the stage takes all of the run."""
-
-    name: str
-    stage: Stage
-    config: StageConfig
-    inputs: Mapping[str, str | tuple[str, ...]]
-    resources: Resources
 
 
 @dataclass(frozen=True)
@@ -132,17 +123,24 @@ def _read_stages(document: Document, raw_stages: Mapping[str, Any]) -> list[Stag
     """Check every stage; the ones without a mistake are returned."""
     names = tuple(raw_stages)
     earlier: dict[str, str] = {}
-    specs = []
+    specs: list[StageSpec] = []
     for index, name in enumerate(names):
         raw = raw_stages[name]
         if not STAGE_NAME.fullmatch(name):
             document.mistake(("stages", name), "is no name for a stage: use a-z, 0-9, '_' and '-', a letter first")
         kind = _stage_kind(document, name, raw)
+        read: list[StageSpec] = []
         if kind:
             stage = registry.load_stage(kind)
             inputs = checked_inputs(document, ("stages", name), stage, raw, earlier, names[index:])
-            specs += _read_stage(document, name, stage, inputs, raw)
-        earlier[name] = kind
+            read = _read_stage(document, name, stage, inputs, raw)
+            if AT_STEPS in raw and read:
+                read = at_steps(document, read[0], raw[AT_STEPS], specs)
+        for spec in read:
+            if spec.name != name and spec.name in (*names, *earlier):
+                document.mistake(("stages", name, AT_STEPS), f"makes a stage {spec.name}, and there is one: rename it")
+        earlier |= dict.fromkeys([spec.name for spec in read] or [name], kind)
+        specs += read
     return specs
 
 
@@ -174,7 +172,8 @@ def _read_stage(
     """The stage as a list of one, or an empty list after a mistake."""
     path = ("stages", name)
     schema = stage_schema(stage, Resources)
-    values = {key: value for key, value in raw.items() if key not in ("stage", "resources") and key not in stage.inputs}
+    ours = {"stage", "resources", *stage.inputs, *([AT_STEPS] if AT_STEPS in schema.keys else [])}
+    values = {key: value for key, value in raw.items() if key not in ours}
     if "seed" in stage.config.model_fields and type(document.values.get("seed")) is int:
         values.setdefault("seed", document.values["seed"])
     config = checked(document, path, stage.config, values, schema, f"stage {stage.name}")

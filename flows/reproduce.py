@@ -24,7 +24,7 @@ from flows.build import Builder, Built, Event, Listener, StageFailed, Stopped, c
 from flows.guard import start_guard
 from flows.launch import default_jobs, make_launcher
 from flows.ledger import Ledger
-from flows.plan import Plan, PlannedStage, look_ahead, make_plan, refuse_unknown_stages
+from flows.plan import Plan, PlannedStage, look_ahead, make_plan, only_for, refuse_unknown_stages
 from flows.preflight import preflight
 from flows.recipe import load_recipe
 from flows.smoke import smoke as in_small
@@ -58,17 +58,19 @@ def reproduce(
     launch: str = "local",
     cluster: str | None = None,
     smoke: bool = False,
+    until: list[str] | None = None,
 ) -> dict[str, Any]:
     """Run a recipe: `recipe` is its name or path, `overrides` are --set texts, `jobs` how many stages run at a time.
 
-    `launch` is "local" or "slurm", `cluster` a profile's name or path, `smoke` a run in miniature, as in `r1 run`.
+    `launch` is "local" or "slurm", `cluster` a profile's name or path, `smoke` a run in miniature, `until` the stages
+    to build with all that they read, as in `r1 run`.
     Returns {"run_id", "report": path or None, "stages": {name: {"fingerprint", "cached", "metrics"}}}.
     """
     log = get_run_logger().info
     root = store_root(store)
     check_writable(root)
     read = load_recipe(recipe, overrides or ())
-    plan = make_plan(in_small(read, root)[0] if smoke else read)
+    plan = only_for(make_plan(in_small(read, root)[0] if smoke else read), until or ())
     refuse_unknown_stages(plan, rebuild or ())
     launcher = make_launcher(launch, cluster, plan)
     for warning in preflight(plan, look_ahead(plan, Store(root), frozenset(rebuild or ())), Store(root), launch):

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from tasks.core.stage import Stage
 from tasks.core.trl_keys import TrlBlock, trl_keys
 
+AT_STEPS = "at_steps"  # the recipe's own key of stages that take a checkpoint; flows/at_steps.py
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -51,6 +53,8 @@ class Schema:
 def stage_schema(stage: Stage, resources: type[BaseModel]) -> Schema:
     """What may stand in a recipe under a stage of this kind."""
     own = {"stage": Schema(), "resources": model_schema(resources), **{name: Schema() for name in stage.inputs}}
+    if "checkpoint" in stage.config.model_fields:
+        own[AT_STEPS] = Schema(doc="all, or a list of steps: one evaluation of each checkpoint that the model keeps")
     return Schema(own | dict(model_schema(stage.config).keys))
 
 

@@ -4,7 +4,8 @@ A recipe is changed after it was read and checked, so what runs is what the reci
 stages have fingerprints of their own, and the run is called `<recipe>-smoke`. Nothing that comes out is a result.
 
 A model that writes traces has to be right now and then, or nothing is left to learn from. So before a model that is
-fetched writes any, a stage `smoke-taught` fine-tunes the tiny one for seconds on `smoke-rows`.
+fetched writes any, a stage `smoke-taught` fine-tunes the tiny one for seconds on `smoke-rows`. An evaluation of a
+benchmark of lighteval's own asks `smoke-questions`, one of a server samples `smoke-base`.
 """
 
 from collections.abc import Mapping
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from flows import registry
-from flows.recipe import Recipe, StageSpec
-from flows.smoke_stages import NUM_TRAIN, RULES, TINY, few_problems, few_traces, short_sft, tiny_model
+from flows.recipe import Recipe
+from flows.smoke_stages import NUM_EVAL, NUM_TRAIN, RULES, TINY, few_problems, few_traces, short_sft, tiny_model
+from flows.stage_spec import StageSpec
 from slurm.resources import Resources
 
-BASE, ROWS, TAUGHT = "smoke-base", "smoke-rows", "smoke-taught"
+BASE, ROWS, TAUGHT, QUESTIONS = "smoke-base", "smoke-rows", "smoke-taught", "smoke-questions"
 TEACHING_STEPS = 120
 """With 40 a sample at temperature 1 is hardly ever right."""
 WRITERS = {"generate_traces": "model", "verify_traces": "judge_model"}
@@ -37,14 +39,23 @@ def smoke(recipe: Recipe, store: Path) -> tuple[Recipe, list[str]]:
         before = spec.config.model_dump(mode="json", exclude_unset=True)
         values = _in_small(spec, before, rows, "reward" if spec.name in reward_models else None)
         inputs = dict(spec.inputs) if spec.name in weak else _written_by_the_taught(spec, values, fetched)
+        if spec.stage.name == "evaluate":
+            inputs = {**{"model": BASE, "problems": QUESTIONS}, **inputs}
         changed = _changes(before, values) + [
             f"{key}: {spec.inputs.get(key)} → {name}" for key, name in inputs.items() if spec.inputs.get(key) != name
         ]
         changes += [f"{spec.name}: {', '.join(changed)}"] if changed else []
         stages.append(_spec(spec.name, spec.stage.name, values, inputs))
-    if any(TAUGHT in spec.inputs.values() for spec in stages):
+    used = {name for spec in stages for name in spec.inputs.values()}
+    if TAUGHT in used:
         stages = [*_teaching(rows), *stages]
         changes.insert(0, f"{BASE}, {ROWS}, {TAUGHT}: added, a tiny model that is right now and then, to write traces")
+    elif BASE in used:
+        stages = [_base(), *stages]
+        changes.insert(0, f"{BASE}: added, a tiny model in the place of a server's")
+    if QUESTIONS in used:
+        stages = [_questions(rows), *stages]
+        changes.insert(0, f"{QUESTIONS}: added, a handful of questions in the place of lighteval's")
     small = replace(
         recipe,
         name=f"{recipe.name}-smoke",
@@ -88,10 +99,21 @@ def _teaching(rows: Path) -> list[StageSpec]:
     columns = {"kind": "hub", "dataset": "smoke/traces", "split": "train", "messages_column": "messages"}
     traces = few_traces({"source": columns, "num_traces": NUM_TRAIN, "seed": 0}, rows)
     return [
-        _spec(BASE, "fetch_model", {"source": "scratch", "scratch": TINY, "seed": 0}, {}),
+        _base(),
         _spec(ROWS, "prepare_traces", traces, {}),
         _spec(TAUGHT, "train_sft", short_sft({"sft": {}, "seed": 0}, TEACHING_STEPS), {"model": BASE, "traces": ROWS}),
     ]
+
+
+def _base() -> StageSpec:
+    return _spec(BASE, "fetch_model", {"source": "scratch", "scratch": TINY, "seed": 0}, {})
+
+
+def _questions(rows: Path) -> StageSpec:
+    columns = {"kind": "hub", "dataset": "smoke/questions", "split": "test"}
+    source = columns | {"question_column": "question", "answer_column": "answer"}
+    values = few_problems({"source": source, "num_train": 0, "num_eval": NUM_EVAL, "seed": 0}, rows)
+    return _spec(QUESTIONS, "prepare_data", values, {})
 
 
 def _spec(name: str, kind: str, values: Values, inputs: Mapping[str, str | tuple[str, ...]]) -> StageSpec:

@@ -111,7 +111,8 @@ def few_mixed(values: Values) -> Values:
 def short_sft(values: Values, num_steps: int = SFT_STEPS) -> Values:
     """Enough steps, at a tiny model's learning rate, to learn one short answer by heart."""
     block = _on_a_laptop(values["sft"]) | {"max_steps": num_steps, "learning_rate": 5e-3, "logging_steps": 10}
-    return _full_base(values) | {"sft": block | {"max_length": 1024}}
+    kept = _where_set(values, keep_checkpoints_every=RL_STEPS)
+    return _full_base(values) | {"sft": block | {"max_length": 1024}} | kept
 
 
 def short_rl(values: Values, key: str) -> Values:
@@ -123,6 +124,7 @@ def short_rl(values: Values, key: str) -> Values:
     block |= _where_given(block, use_vllm=False, ref_model_sync_steps=1)
     sampling = values.get("dynamic_sampling")
     changed = {"dynamic_sampling": sampling | {"max_rounds": 2}} if sampling else {}
+    changed |= _where_set(values, keep_checkpoints_every=RL_STEPS)
     return _full_base(values) | {key: block} | changed
 
 
@@ -144,12 +146,23 @@ def _full_base(values: Values) -> Values:
 
 def few_questions(values: Values) -> Values:
     """All of the few questions, few samples, short answers, in transformers."""
-    changed = {"num_questions": None, "engine": "transformers"} | _where_given(values, batch_size=64, num_workers=1)
-    return values | changed | _counted(values, num_samples=2, max_new_tokens=NUM_TOKENS)
+    kept = {key: value for key, value in values.items() if key not in ("server", "data_revision", "dtype")}
+    changed: Values = {"num_questions": None, "engine": "transformers"}
+    changed |= _where_given(values, batch_size=64, num_workers=1)
+    changed |= _where_set(values, checkpoint=RL_STEPS)
+    if budget := values.get("thinking"):
+        most = {"min_tokens": NUM_TOKENS // 4, "max_tokens": NUM_TOKENS // 2}
+        bounds = {key: min(budget[key], number) for key, number in most.items() if budget[key] is not None}
+        changed |= {"thinking": {**budget, **bounds, "forced_end": None}}
+    return kept | changed | _counted(values, num_samples=2, max_new_tokens=NUM_TOKENS)
 
 
 def _where_given(values: Values, **changed: Any) -> Values:
     return {key: value for key, value in changed.items() if key in values}
+
+
+def _where_set(values: Values, **changed: Any) -> Values:
+    return {key: value for key, value in changed.items() if values.get(key) is not None}
 
 
 def _counted(values: Values, **most: int) -> Values:

@@ -71,7 +71,8 @@ def train_grpo(
             peft_config=config.lora.to_peft() if config.lora else None,
             quantization_config=config.lora.quantisation() if config.lora else None,
         )
-    metrics = train(trainer, out, config.health, config.keep_best) | {"num_problems": len(given["train_dataset"])}
+    metrics = train(trainer, out, config.health, config.keep_best, config.keep_checkpoints_every)
+    metrics["num_problems"] = len(given["train_dataset"])
     metrics |= summarise(trainer.state.log_history, metrics) | sampling_cost(trainer.state.log_history, given["args"])
     write_metrics(trainer, out, metrics)
 

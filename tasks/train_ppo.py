@@ -66,7 +66,8 @@ def train_ppo(
         config, PPOConfig, "ppo", out=out, model=model, problems=problems, reward_model=reward_model
     )
     trainer = PPOTrainer(**given, critic=config.critic)
-    metrics = train(trainer, out, config.health, config.keep_best) | {"num_problems": len(given["train_dataset"])}
+    metrics = train(trainer, out, config.health, config.keep_best, config.keep_checkpoints_every)
+    metrics["num_problems"] = len(given["train_dataset"])
     if trainer.is_world_process_zero():
         shutil.rmtree(out / "critic", ignore_errors=True)  # a run that was killed after this line
         (out / "model" / "critic").rename(out / "critic")

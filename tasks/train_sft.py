@@ -9,6 +9,8 @@ DeepSeek-R1, §2.3.1 (arXiv:2501.12948), calls this the cold start.
 from pathlib import Path
 from typing import Annotated, Any
 
+from pydantic import Field
+
 from tasks.core.errors import UserError
 from tasks.core.health import BasicHealth
 from tasks.core.lora import Lora
@@ -37,10 +39,13 @@ class TrainSftConfig(StageConfig):
     """Low-rank adapters; full fine-tuning when left out."""
     health: BasicHealth = operational(BasicHealth())
     """When the training is ended because it has gone wrong."""
+    keep_checkpoints_every: Annotated[int, Field(ge=1)] | None = None
+    """After so many optimizer steps each time the weights are kept, for evaluations with `checkpoint` or `at_steps`."""
 
     def identity(self) -> dict[str, Any]:
-        """As everywhere, without TRL's operational keys."""
-        return super().identity() | {"sft": trl_identity("SFTConfig", self.sft)}
+        """As everywhere, without TRL's operational keys, and without what is optional and left out."""
+        identity = super().identity() | {"sft": trl_identity("SFTConfig", self.sft)}
+        return {key: value for key, value in identity.items() if key != "keep_checkpoints_every" or value is not None}
 
 
 def train_sft(config: TrainSftConfig, *, out: Path, model: Path, traces: Path) -> None:
@@ -62,7 +67,7 @@ def train_sft(config: TrainSftConfig, *, out: Path, model: Path, traces: Path) -
         peft_config=config.lora.to_peft() if config.lora else None,
         quantization_config=config.lora.quantisation() if config.lora else None,
     )
-    metrics = train(trainer, out, config.health)
+    metrics = train(trainer, out, config.health, keep_every=config.keep_checkpoints_every)
     metrics |= {"num_traces": len(rows), "num_trained_on": len(trainer.train_dataset)}
     for key in ("loss", "mean_token_accuracy"):
         metrics |= first_and_last(trainer.state.log_history, key, key)

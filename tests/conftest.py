@@ -3,15 +3,13 @@
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from r1_process import R1, TOYS_DIR, answers, end, kill_stages, wait_until
+from prefect_process import PrefectServer
+from r1_process import R1, TOYS_DIR, kill_stages
 
 # Before anything imports Prefect: no test may read or write the user's own home of Prefect. Its logs stay here, or this
 # process would try to send the last ones to the session's server when that has ended.
@@ -34,19 +32,12 @@ def pytest_sessionfinish() -> None:
 @pytest.fixture(scope="session")
 def prefect_url() -> Iterator[str]:
     """The API address of a full `prefect server start` of this session."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (Path(PREFECT_HOME) / "server.log").open("wb") as log:
-        environment = os.environ | {"PREFECT_API_URL": url}
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-        try:
-            wait_until(lambda: answers(f"{url}/health"), 120, "Prefect's server to answer")
-            yield url
-        finally:
-            end(server)
+    server = PrefectServer(Path(PREFECT_HOME))
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.end()
 
 
 @pytest.fixture

@@ -1,12 +1,49 @@
-"""Prefect's own command and its process worker, in the repository's root, with a store and the toy stage."""
+"""Prefect's own server, command and process worker, in the repository's root, with a store and the toy stage."""
 
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from r1_process import PROJECT_DIR, TOYS_DIR
+from r1_process import PROJECT_DIR, TOYS_DIR, answers, end, wait_until
+
+
+class PrefectServer:
+    """A full `prefect server start` on a port of its own, which stays the same when it is started again.
+
+    Its records lie in PREFECT_HOME (SQLite) or in `database`, the address of one.
+    """
+
+    def __init__(self, home: Path, database: str | None = None) -> None:
+        self.home, home_name = home, str(home)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.environment = os.environ | {"PREFECT_API_URL": self.url, "PREFECT_HOME": home_name}
+        if database is not None:
+            self.environment["PREFECT_API_DATABASE_CONNECTION_URL"] = database
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
+        with (self.home / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self.environment, start_new_session=True
+            )
+        wait_until(lambda: answers(f"{self.url}/health"), 120, "Prefect's server to answer")
+
+    def kill(self) -> None:
+        """SIGKILL to all of it."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def end(self) -> None:
+        """As a user would."""
+        end(self.process)
 
 
 class PrefectCommand:

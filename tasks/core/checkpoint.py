@@ -29,6 +29,28 @@ class Checkpoint:
         return [(text, tuple(ids)) for text, ids in zip(texts, tokens, strict=True)]
 
 
+def step_folder(artifact: Path, step: int) -> Path:
+    """Where a training keeps the weights that it had after `step` (`keep_checkpoints_every`)."""
+    return artifact / "checkpoints" / f"step-{step:06d}"
+
+
+def chosen_checkpoint(artifact: Path, step: int | None) -> Path:
+    """The checkpoint of a model's artifact: the last one, or the one kept after `step`.
+
+    Raises UserError that names the steps there are when it was not kept.
+    """
+    if step is None:
+        return artifact / "model"
+    chosen = step_folder(artifact, step)
+    if not chosen.is_dir():
+        there = [str(int(path.name.removeprefix("step-"))) for path in sorted(chosen.parent.glob("step-*"))]
+        raise UserError(
+            f"checkpoint is {step}, but {artifact} keeps {'those of step ' + ', '.join(there) if there else 'none'}: "
+            "set keep_checkpoints_every in the training's stage, and give a multiple of it."
+        )
+    return chosen
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read the tokenizer and the configs in `path`. Raises UserError when it cannot be sampled."""
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig

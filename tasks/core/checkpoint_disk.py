@@ -28,12 +28,14 @@ def checkpoint_disk_gb(
     keep_last: int = 2,
     weight_bytes: int = 4,
     is_deepspeed: bool = False,
+    num_kept: int = 0,
 ) -> float:
     """The most that a training has on the disk at once, in GB of 10^9 bytes: checkpoints and the finished model.
 
     num_parameters: of the whole model; trainable: those of them that are trained, all when None, the adapters' with
     LoRA; optimizer: TRL's `optim`; keep_last: `save_total_limit`, 0 without checkpoints; weight_bytes: 4 for float32,
-    TRL's default, 2 where model_init_kwargs asks for a 16-bit dtype; is_deepspeed: ZeRO of any stage.
+    TRL's default, 2 where model_init_kwargs asks for a 16-bit dtype; is_deepspeed: ZeRO of any stage;
+    num_kept: weights kept on the way (`keep_checkpoints_every`).
     """
     num_trained = num_parameters if trainable is None else trainable
     is_lora = num_trained < num_parameters
@@ -43,10 +45,10 @@ def checkpoint_disk_gb(
     state_bytes = MASTER_BYTES if is_deepspeed else _num_moments(optimizer) * moment_bytes
     num_at_once = keep_last + 1 if keep_last else 0
     total = num_at_once * (saved_bytes + state_bytes * num_trained)
-    return (total + adapter_bytes + weight_bytes * num_parameters) / GB
+    return (total + adapter_bytes + (1 + num_kept) * weight_bytes * num_parameters) / GB
 
 
-def check_checkpoint_disk(trainer: "Trainer", out: Path) -> None:
+def check_checkpoint_disk(trainer: "Trainer", out: Path, keep_every: int | None = None) -> None:
     """Raise UserError, with the numbers and the keys to lower, when what `trainer` will write does not fit on the disk.
 
     What an interrupted run has left there counts as free: it will be replaced.
@@ -62,6 +64,7 @@ def check_checkpoint_disk(trainer: "Trainer", out: Path) -> None:
         keep_last=0 if args.save_strategy == "no" else keep_last,
         weight_bytes=trainer.model.dtype.itemsize,
         is_deepspeed=args.deepspeed is not None,
+        num_kept=num_kept(args.max_steps, keep_every),
     )
     work = out / "work" / "checkpoints"
     left_bytes = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
@@ -71,8 +74,16 @@ def check_checkpoint_disk(trainer: "Trainer", out: Path) -> None:
             f"checkpoints and model need about {needed:.1f} GB, but {out} has {free:.1f} GB free: {num_parameters:,} "
             f"parameters, {trainable:,} of them trained, {keep_last} checkpoints kept and one being written. Lower "
             "save_total_limit, choose an optim with a smaller state (adamw_8bit, adafactor), train a `lora`, set "
-            "save_strategy: no (it then cannot resume), or put the store on a larger disk."
+            "save_strategy: no (it then cannot resume), raise keep_checkpoints_every, or put the store on a larger "
+            "disk."
         )
+
+
+def num_kept(max_steps: int, keep_every: int | None) -> int:
+    """How often a training keeps its weights. The length of one that counts epochs is not known yet: once."""
+    if keep_every is None:
+        return 0
+    return max_steps // keep_every if max_steps > 0 else 1
 
 
 def _num_saves(max_steps: int, save_steps: float) -> int:

@@ -74,8 +74,9 @@ class Lora(BaseModel):
         )
 
 
-def merge(model: Any, out: Path) -> None:
-    """Merge OUT/adapter into a fresh copy of its base, on the CPU: the trained one may be sharded over GPUs.
+def merge(model: Any, adapter: Path, target: Path) -> None:
+    """Write to `target` a fresh copy of the base of `model` with the saved `adapter` merged into it, on the CPU: the
+    trained one may be sharded over GPUs.
 
     The copy is not quantised, whatever the adapter was trained over. Its dtype is the trained weights', except over a
     quantised base: then it is the checkpoint's own.
@@ -88,6 +89,6 @@ def merge(model: Any, out: Path) -> None:
     path = model.peft_config[model.active_adapter].base_model_name_or_path
     is_quantised = getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False)
     base = AutoModelForCausalLM.from_pretrained(path, dtype="auto" if is_quantised else model.dtype)
-    PeftModel.from_pretrained(base, out / "adapter").merge_and_unload().save_pretrained(out / "model")
-    settings = read_json(out / "adapter" / "adapter_config.json")
-    write_json(out / "adapter" / "adapter_config.json", settings | {"base_model_name_or_path": None})
+    PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(target)
+    settings = read_json(adapter / "adapter_config.json")
+    write_json(adapter / "adapter_config.json", settings | {"base_model_name_or_path": None})

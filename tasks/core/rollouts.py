@@ -23,6 +23,10 @@ THOUGHT_REWARDS = ("format", "tag_count", "thought_length")
 """The rewards that look for the thought's opening tag."""
 
 
+LATER = ("keep_best", "keep_checkpoints_every")
+"""Keys that came after the first artifacts: no part of the identity where they are left out."""
+
+
 class RolloutConfig(StageConfig):
     """What every training on rollouts is told, beside its block of TRL's keys."""
 
@@ -37,6 +41,8 @@ class RolloutConfig(StageConfig):
     keep_best: str | None = None
     """A logged number, such as reward: best/ holds the checkpoint with the best mean of it, where that is not the last
     step. The choice is among the checkpoints, every `save_steps`."""
+    keep_checkpoints_every: Annotated[int, Field(ge=1)] | None = None
+    """After so many optimizer steps each time the weights are kept, for evaluations with `checkpoint` or `at_steps`."""
 
     @field_validator("rewards")
     @classmethod
@@ -50,7 +56,7 @@ class RolloutConfig(StageConfig):
     def identity(self) -> dict[str, Any]:
         """As everywhere, without what is optional and left out."""
         identity = super().identity()
-        return {key: value for key, value in identity.items() if key != "keep_best" or value is not None}
+        return {key: value for key, value in identity.items() if key not in LATER or value is not None}
 
 
 def rollout_arguments(

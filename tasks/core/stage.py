@@ -1,6 +1,6 @@
 """What a stage is: a name, a version, a typed config, named inputs and one plain function."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,8 @@ class Stage:
     `stop_is_asked(desk)`. N processes may start in the same second on N nodes. None: it cannot be shared out.
     `is_distributed`: it may run as several processes, one a GPU, on one node or more (`accelerate launch`).
     `memory_advice` completes "out of memory: ..." with the keys of the recipe to change.
+    `check_inputs(config, names)` says what is wrong with the inputs that are given, for this config, as {input: text}
+    with a text such as "is missing: ..."; for stages whose config decides which optional inputs they need.
     """
 
     name: str
@@ -66,3 +68,4 @@ class Stage:
     share: Callable[..., None] | None = None
     is_distributed: bool = False
     memory_advice: str = ""
+    check_inputs: Callable[[Any, Collection[str]], Mapping[str, str]] | None = None

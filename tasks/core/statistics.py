@@ -4,12 +4,21 @@ The 95 % interval is mean ± q·SE with SE = sd(question means, n - 1)/sqrt(Q): 
 "Adding Error Bars to Evals" (arXiv 2411.00640), for questions of equal weight. q is 1.96, or Student's t for fewer than
 31 questions. Where SE is 0 (every question has the same mean: 0 %, 100 %, nothing changed) or Q is 1, ± 0 would claim
 certainty; the Wilson interval of Q independent trials stands in. Intervals are clipped to the possible range.
+
+A share that is often near 0 or 1 (truncated completions) has its own, `clustered_share`; what is no mean of values in
+0…1 (a median, a ratio of sums) is resampled, `bootstrap_intervals`.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+NUM_RESAMPLES = 1000
 Z_95 = 1.96
 # Student's t, 97.5 %, for 1 to 29 degrees of freedom.
 # fmt: off
@@ -49,6 +58,41 @@ def clustered_mean(values_QS: Sequence[Sequence[float]]) -> Estimate:
     return _estimate(means_Q, lowest=0.0, num_samples=min(map(len, values_QS), default=0))
 
 
+def clustered_share(hits_QS: Sequence[Sequence[float]]) -> Estimate:
+    """As `clustered_mean`, for shares near 0 or 1, where mean ± q·SE is lopsided: Wilson of the effective trials.
+
+    These are mean·(1 - mean)/SE², as many independent completions as would have this SE, at most all there are; for few
+    questions times (1.96/q)² (Korn & Graubard, Survey Methodology 24:193, 1998; for Wilson: Dean & Pagano, J. Survey
+    Statistics and Methodology 3:484, 2015).
+    """
+    estimate = clustered_mean(hits_QS)
+    if estimate.standard_error == 0:
+        return estimate
+    trials = estimate.mean * (1 - estimate.mean) / estimate.standard_error**2
+    trials *= (Z_95 / quantile_95(estimate.num_questions)) ** 2
+    trials = min(max(1.0, trials), float(sum(map(len, hits_QS))))
+    low, high = wilson(estimate.mean * trials, trials)
+    return replace(estimate, low=low, high=high)
+
+
+def bootstrap_intervals(
+    measure: "Callable[[NDArray[np.int64]], NDArray[np.float64]]", num_questions: int
+) -> list[tuple[float, float]] | None:
+    """95 % intervals, one for each number that `measure` gives for the indices of the questions drawn, with repeats.
+
+    The percentile bootstrap (Efron, Annals of Statistics 7:1, 1979) over whole questions, with NUM_RESAMPLES and a
+    fixed seed. None for one question, which says nothing about others.
+    """
+    import numpy as np
+
+    if num_questions < 2:
+        return None
+    generator = np.random.default_rng(0)
+    draws = [measure(generator.integers(num_questions, size=num_questions)) for _ in range(NUM_RESAMPLES)]
+    lows, highs = np.percentile(np.stack(draws), (2.5, 97.5), axis=0)
+    return [(float(low), float(high)) for low, high in zip(lows, highs, strict=True)]
+
+
 def paired_difference(after_QS: Sequence[Sequence[float]], before_QS: Sequence[Sequence[float]]) -> Estimate:
     """The mean over Q questions of (mean after - mean before): both rows of a question are about the same question.
 
@@ -63,7 +107,17 @@ def paired_difference(after_QS: Sequence[Sequence[float]], before_QS: Sequence[S
     return _estimate(differences_Q, lowest=-1.0, num_samples=num_samples)
 
 
-def wilson(successes: float, n: int) -> tuple[float, float]:
+def quantile_95(num_questions: int) -> float:
+    """How many standard errors a 95 % interval over Q questions goes to either side: Student's t below 31, else 1.96.
+
+    Raises ValueError below 2, where there is no standard error.
+    """
+    if num_questions < 2:
+        raise ValueError(f"{num_questions} question has no standard error: there must be two.")
+    return _T_95[num_questions - 2] if num_questions <= len(_T_95) + 1 else Z_95
+
+
+def wilson(successes: float, n: float) -> tuple[float, float]:
     """The 95 % Wilson score interval for `successes` of `n` independent trials; 0…1. Raises ValueError for n < 1."""
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n} trials: there must be a trial, and 0 to n successes.")
@@ -98,6 +152,5 @@ def _estimate(means_Q: Sequence[float], *, lowest: float, num_samples: int) -> E
         span = 1.0 - lowest
         low, high = wilson(min(1.0, max(0.0, (mean - lowest) / span)) * num_questions, num_questions)
         return Estimate(mean, lowest + span * low, lowest + span * high, 0.0, num_questions, num_samples)
-    quantile = _T_95[num_questions - 2] if num_questions <= len(_T_95) + 1 else Z_95
-    half = quantile * standard_error
+    half = quantile_95(num_questions) * standard_error
     return Estimate(mean, max(lowest, mean - half), min(1.0, mean + half), standard_error, num_questions, num_samples)

@@ -15,9 +15,8 @@ from tasks.core.checkpoint_disk import check_checkpoint_disk
 from tasks.core.errors import Unhealthy, UserError
 from tasks.core.files import write_json, write_text
 from tasks.core.health import BasicHealth, Checkup
-from tasks.core.lora import merge
 from tasks.core.progress import Progress
-from tasks.core.sharded import refuse_unsharded, save_whole
+from tasks.core.sharded import refuse_unsharded
 from tasks.core.stopping import Paused
 from tasks.core.trackers import chosen_trackers, numbers, prepare_trackers, show_numbers_only, swanlab_record
 from tasks.core.trl_requirements import refuse_missing_packages
@@ -82,11 +81,16 @@ def load_rows(path: Path, out: Path) -> Any:
 
 
 def train(
-    trainer: Trainer, out: Path, health: BasicHealth | None = None, keep_best: str | None = None
+    trainer: Trainer,
+    out: Path,
+    health: BasicHealth | None = None,
+    keep_best: str | None = None,
+    keep_every: int | None = None,
 ) -> dict[str, Any]:
     """Run `trainer` to its end, from its last whole checkpoint if there is one; write model/ and history.jsonl.
 
     `keep_best` names a logged number; the best checkpoint by it is written to best/ where it is not the last.
+    `keep_every`: after so many steps each time the weights are kept in checkpoints/ (tasks/core/kept_checkpoints.py).
     Raises Paused, with a new checkpoint and no model, where OUT/stop asks for it; Unhealthy, with history.jsonl, when
     `health` says so; UserError when the checkpoints do not fit on the disk.
     Returns metrics of this process: steps, seconds, and memory in GiB; what the health check and the trackers have to
@@ -95,18 +99,20 @@ def train(
     import torch
 
     from tasks.core.best import KeepBest
+    from tasks.core.kept_checkpoints import KeepCheckpoints, save_checkpoint
     from tasks.core.resume import last_checkpoint, restore_counters
 
     checkpoint = last_checkpoint(out / "work" / "checkpoints")
     first_step = restore_counters(trainer, checkpoint) if checkpoint else 0
     refuse_unsharded(trainer)
-    check_checkpoint_disk(trainer, out)
+    check_checkpoint_disk(trainer, out, keep_every)
     tracking, checkup = swanlab_record(), Checkup(health or BasicHealth())
     best = KeepBest(keep_best) if keep_best else None
     started = time.monotonic()
-    _run(trainer, out, checkpoint, checkup, [best] if best else [])
+    keeping = [KeepCheckpoints(trainer, out, keep_every)] if keep_every else []
+    _run(trainer, out, checkpoint, checkup, [*keeping, *([best] if best else [])])
     wall_s = time.monotonic() - started
-    _save_model(trainer, out)
+    save_checkpoint(trainer, out / "model", out / "adapter")
     _write_history(trainer, out)
     metrics = {"num_steps": trainer.state.global_step, "resumed_from_step": first_step, "train_wall_s": wall_s}
     metrics["s_per_step"] = wall_s / max(1, trainer.state.global_step - first_step)
@@ -172,25 +178,6 @@ def history(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _write_history(trainer: Trainer, out: Path) -> None:
     if trainer.is_world_process_zero():
         write_text(out / "history.jsonl", "".join(json.dumps(row) + "\n" for row in history(trainer.state.log_history)))
-
-
-def _save_model(trainer: Trainer, out: Path) -> None:
-    """Write OUT/model; with adapters, the adapter itself in OUT/adapter and the merged weights in OUT/model.
-
-    Every process takes part, because DeepSpeed and FSDP gather the weights from all of them.
-    """
-    model: Any = trainer.accelerator.unwrap_model(trainer.model)
-    is_adapter = hasattr(model, "merge_and_unload")
-    saved = out / ("adapter" if is_adapter else "model")
-    save_whole(trainer, saved)
-    if not trainer.is_world_process_zero():
-        return
-    for name in ("training_args.bin", "README.md"):  # a pickle and an empty model card, with this machine's paths
-        (saved / name).unlink(missing_ok=True)
-    if is_adapter:
-        merge(model, out)
-    assert trainer.processing_class is not None
-    trainer.processing_class.save_pretrained(out / "model")
 
 
 def _watch(out: Path) -> TrainerCallback:

@@ -14,6 +14,8 @@ def test_help_names_every_command(offline_r1):
     output = offline_r1("--help")
     for command in ("run", "plan", "recipes", "ls", "show", "explain", "verify", "gc", "jobs", "cluster", "audit"):
         assert f"    {command} " in output
+    for command in ("compare", "site"):
+        assert f"    {command} " in output
 
 
 def test_recipes_lists_the_quickstart(offline_r1):

@@ -48,6 +48,15 @@ def test_smoke_with_an_override_changes_what_the_override_made(tmp_path):
     assert stage(small, "problems").config.num_train == 8
 
 
+def test_smoke_shrinks_a_budget_of_thought_with_the_length(tmp_path):
+    """Forty tokens in all: at least ten and at most twenty of thought, or the recipe's fewer."""
+    small, changes = smoke(load_recipe("s1", ["forced_aime24.thinking.min_tokens=7"]), tmp_path)
+    bounds = [stage(small, name).config.thinking for name in ("forced_math500", "forced_aime24")]
+    assert [(one.min_tokens, one.max_tokens, one.max_waits) for one in bounds] == [(10, 20, 2), (7, 20, 2)]
+    assert stage(small, "after_aime24").config.thinking is None
+    assert any("thinking.max_tokens: 30720 → 20" in line for line in changes)
+
+
 def test_rows_hold_the_columns_that_a_source_names(tmp_path):
     source = SOURCE | {"question_column": "prompt.0.value", "answer_column": "solution", "answer_after": "####"}
     rows = read(local_source(source, tmp_path))

@@ -136,14 +136,14 @@ def test_yaml_is_read_in_one_place_only() -> None:
     assert readers == {"flows/recipe_yaml.py"}
 
 
-def test_only_recipes_profiles_and_launch_configs_are_yaml_files_that_are_read() -> None:
+def test_only_recipes_profiles_launch_configs_and_targets_are_yaml_files_that_are_read() -> None:
     readers = {
         str(path.relative_to(ROOT))
         for path in sources(*ROOMS)
         for module in imports(path)
         if module == "flows.recipe_yaml.read_document"
     }
-    assert readers == {"flows/recipe.py", "flows/profile.py", "flows/accelerate.py"}
+    assert readers == {"flows/recipe.py", "flows/profile.py", "flows/accelerate.py", "flows/targets.py"}
 
 
 def loaded_by(statement: str) -> set[str]:

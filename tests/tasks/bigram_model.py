@@ -23,7 +23,7 @@ def save_bigram_model(
     from transformers import LlamaConfig, LlamaForCausalLM
 
     vocabulary = SPECIAL + words
-    vocabulary += [f"<spare{place}>" for place in range(-len(vocabulary) % 4)]  # four heads of equal width
+    vocabulary += [f"<spare{place}>" for place in range(-len(vocabulary) % 8)]  # four heads of equal, even width
     size = len(vocabulary)
     config = LlamaConfig(
         vocab_size=size,

@@ -24,7 +24,8 @@ class ChatServer(ThreadingHTTPServer):
 
     `faults` are what the next requests meet instead, in turn, and `always` what all do: a status of STATUS, "hang",
     "close" (in the middle of the body), "nothing" (an empty body), "html", "torn" (broken JSON), "choiceless",
-    "empty" (no text), "filtered", "surrogate". Requests that hold the text `refuse_if` meet 400, `break_if` 500.
+    "empty" (no text), "filtered", "surrogate", "uncounted" (no usage). Requests that hold the text `refuse_if` meet
+    400, those with `break_if` 500.
     """
 
     daemon_threads = True
@@ -107,6 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
             choice["message"] = {"role": "assistant", "content": None}
             choice["finish_reason"] = "content_filter" if fault == "filtered" else "stop"
             answer["usage"]["completion_tokens"] = 0
+        elif fault == "uncounted":
+            del answer["usage"]
         elif fault == "surrogate":
             choice["message"] = {"role": "assistant", "content": "a\ud800b\0c"}
         body = json.dumps(answer).encode()

@@ -18,6 +18,35 @@ FLAGS = (
     "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --remote-debugging-port=0"
 ).split()
 START_S, ANSWER_S = 30.0, 20.0
+# Every element that reaches beyond the window and has no scrolling box of its own around it.
+OVERFLOWING = """[...document.querySelectorAll('body *')].filter(one => !one.closest('.scroll, pre, svg, .hidden')
+  && one.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
+  .map(one => one.tagName + '.' + one.className)"""
+# The least contrast (WCAG) of any text with the nearest background under it, with the element it is found in.
+WORST_CONTRAST = """(() => {
+  const parse = text => text.match(/[\\d.]+/g).map(Number);
+  const linear = part => part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const fill = one => getComputedStyle(one.matches('g.node') ? one.querySelector('rect') : one)
+    [one.matches('g.node') ? 'fill' : 'backgroundColor'];
+  const back = one => {
+    for (; one; one = one.parentElement) {
+      const colour = parse(fill(one));
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  let worst = [99, ''];
+  for (const one of document.querySelectorAll('body *')) {
+    if (one.closest('.hidden, title')) continue;
+    if (![...one.childNodes].some(node => node.nodeType === 3 && node.data.trim())) continue;
+    const ink = getComputedStyle(one)[one.closest('svg') ? 'fill' : 'color'];
+    const pair = [light(parse(ink)), light(back(one))];
+    const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    if (ratio < worst[0]) worst = [ratio, `${one.outerHTML.slice(0, 120)}`];
+  }
+  return worst;
+})()"""
 
 
 class Page:
@@ -83,6 +112,14 @@ class Page:
             case "Log.entryAdded":
                 self.complaints.append(f"{params['entry']['level']}: {params['entry']['text']}")
         return message
+
+
+def assert_fits_and_is_quiet(page: Page, path: Path) -> None:
+    """No sideways scrolling of the page, nothing fetched but the file itself, nothing on the console."""
+    assert page.evaluate(OVERFLOWING) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert page.requests == [path.resolve().as_uri()]
+    assert page.complaints == []
 
 
 @contextlib.contextmanager

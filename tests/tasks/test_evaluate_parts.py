@@ -1,4 +1,4 @@
-"""Stage evaluate without a run: the statistics by hand, the choice of questions, the refusals."""
+"""Stage evaluate without a run: the choice of questions, the refusals."""
 
 import sys
 from pathlib import Path
@@ -8,46 +8,12 @@ from bigram_model import save_bigram_model
 from evaluation_inputs import FOLLOWS, WORDS, config, problem, write_inputs, write_problems
 
 from tasks.core.errors import UserError
-from tasks.core.verdict import Judgement, Verdict
-from tasks.evaluate import evaluate, read_problems, summarise
+from tasks.evaluate import evaluate, read_problems
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> dict[str, Path]:
     return write_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-def fabricated(verdicts: list[Verdict], num_tokens: list[int]) -> list:
-    from tasks.core.harness.records import Completion, Question
-
-    return [
-        Completion(
-            Question("p", "countdown", "{}", "", ()),
-            0,
-            "",
-            tokens,
-            verdict is Verdict.TRUNCATED,
-            Judgement(verdict, "countdown", None if verdict is Verdict.NO_ANSWER else "1"),
-        )
-        for verdict, tokens in zip(verdicts, num_tokens, strict=True)
-    ]
-
-
-def test_summarise_four_questions_of_four_samples_by_hand():
-    """Question means 1/2, 1/2, 3/4, 1/4: squared deviations 1/8, SE sqrt(1/8 / 3 / 4) = 0.10206, t(3) 3.182."""
-    right, wrong, cut, empty = Verdict.CORRECT, Verdict.WRONG, Verdict.TRUNCATED, Verdict.NO_ANSWER
-    verdicts = [right, right, wrong, wrong, right, cut, right, cut]
-    verdicts += [right, right, right, empty, empty, empty, empty, right]
-    metrics = summarise(fabricated(verdicts, list(range(10, 170, 10))), 4)
-    assert metrics["accuracy"] == 0.5
-    assert metrics["standard_error"] == pytest.approx(0.1020621)
-    assert metrics["accuracy_low"] == pytest.approx(0.5 - 0.3247615)
-    assert metrics["accuracy_high"] == pytest.approx(0.5 + 0.3247615)
-    assert metrics["pass_at_num_samples"] == 1.0
-    assert metrics["truncation_rate"] == 0.125
-    assert metrics["no_answer_rate"] == 0.25
-    assert metrics["mean_tokens"] == 85
-    assert metrics["verdicts"] == {"correct": 8, "wrong": 2, "no_answer": 4, "truncated": 2}
 
 
 def test_read_problems_part_does_not_depend_on_order_and_lies_within_a_larger_part(tmp_path):

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.core.report.rollouts import NUM_PASSAGES, chinese_share, read_rollouts
+from tasks.core.report.rollouts import NUM_PASSAGES, read_rollouts
 from tasks.report import Report, report
 from tests.tasks.report_fabric import FabricatedRun
 
@@ -57,14 +57,6 @@ def test_passages_are_spread_over_the_steps_and_cut_around_the_word(tmp_path):
 @pytest.mark.parametrize("text", ["I weighted it", "await", "recheckers", "不 对", "<think></think>"])
 def test_words_that_only_look_like_reflection_do_not_count(tmp_path, text):
     assert read_rollouts(write(tmp_path / "completions.parquet", [(1, text, "wrong")])).passages == []
-
-
-@pytest.mark.parametrize(
-    ("text", "share"),
-    [("", 0), ("a b c 我", 0.25), (r"$abc$ <think> \frac ```x y``` 我", 1), ("1 + 2", 0), ("我们", 1)],
-)
-def test_chinese_share_leaves_tags_math_and_code_out(text, share):
-    assert chinese_share(text) == share
 
 
 def test_report_of_a_grpo_stage_shows_its_rollouts_with_text_escaped(tmp_path):

@@ -15,6 +15,9 @@ Where lighteval 0.13 is bent, and why; each has a test that fails when a new lig
   `max_new_tokens` among its generation parameters cuts the prompt to that many tokens.
 - vllm_engine.py: its vLLM backend wants vllm < 0.10.2 and calls an interface that later versions removed, so vLLM is
   driven through lighteval's interface for custom models instead.
+- server_engine.py: its client of OpenAI-compatible servers makes an empty answer of a request that failed.
+- benchmarks.py: its own benchmarks; what is asked, judged and drawn otherwise there stands in that file.
+- code_judge.py: its judge of LiveCodeBench's programs works, but runs them with the caller's environment.
 """
 
 import os

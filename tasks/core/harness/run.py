@@ -2,25 +2,37 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.core.checkpoint import Checkpoint
 from tasks.core.errors import UserError
+from tasks.core.evaluated_server import EvaluatedServer
 from tasks.core.harness.records import Completion, Question, Sampling
 from tasks.core.progress import Progress
+from tasks.core.verdict import Judgement
 from tasks.core.verifier import Verifier
+
+if TYPE_CHECKING:
+    from tasks.core.harness.benchmarks import Benchmark
+
+Verify = Callable[[Sequence[Question], Sequence[str], Sequence[bool]], list[Judgement]]
+"""Judges texts, given their questions and whether each was cut off."""
 
 
 def run_harness(
     benchmark: str,
     questions: Sequence[Question],
     sampling: Sampling,
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | None,
     *,
     engine: str,
+    server: EvaluatedServer | None = None,
+    dtype: str | None = None,
+    built_in: "Benchmark | None" = None,
     batch_size: int,
     num_workers: int,
     out: Path,
@@ -28,16 +40,19 @@ def run_harness(
     """Sample and judge; returns the completions, in the order of `questions` and of samples, and lighteval's accuracy.
 
     Writes lighteval's own results to out/results_lighteval.json, resumable shards to out/work, and progress.json.
+    `checkpoint` is None where `server` answers; a benchmark of lighteval's own, `built_in`, judges in its own way.
     `batch_size` counts completions sampled at once, `num_workers` the verifier's processes.
     """
+    from tasks.core.harness.budget import with_thoughts
     from tasks.core.harness.shards import Shards
     from tasks.core.harness.task import question_index, task_module
 
     completions: list[Completion] = []
+    verify = built_in.judge if built_in else partial(_verify, num_workers)
 
     def judge(docs: list[Any], responses: list[Any]) -> list[float]:
         asked = [questions[question_index(doc)] for doc in docs]
-        judged = _judge(asked, responses, checkpoint.end_ids, num_workers)
+        judged = _judge(asked, responses, checkpoint.end_ids if checkpoint else (), verify)
         completions.extend(completion for group in judged for completion in group)
         return [fmean(completion.judgement.verdict.is_right for completion in group) for group in judged]
 
@@ -46,9 +61,20 @@ def run_harness(
     )
     with Progress(out, len(questions) * sampling.num_samples, "completions") as progress:
         shards = Shards(questions, sampling, batch_size, work=out / "work", progress=progress)
-        accuracy = _run_pipeline(module, questions, lambda: _load_engine(engine, checkpoint, sampling, shards), out)
+
+        def load_engine() -> Any:
+            if server is not None:
+                from tasks.core.harness.server_engine import ServerEngine
+
+                return ServerEngine(server, questions, sampling, out, progress)
+            assert checkpoint is not None
+            return _load_engine(engine, checkpoint, sampling, shards, dtype)
+
+        accuracy = _run_pipeline(module, questions, load_engine, out)
     place = {question.problem_id: index for index, question in enumerate(questions)}
     completions.sort(key=lambda completion: (place[completion.question.problem_id], completion.sample))
+    if sampling.thinking:
+        completions = with_thoughts(completions, place, shards.directory)
     return completions, accuracy
 
 
@@ -76,15 +102,15 @@ def _run_pipeline(
     return float(tracker.metrics_logger.metric_aggregated[name][METRIC])
 
 
-def _load_engine(engine: str, checkpoint: Checkpoint, sampling: Sampling, shards: Any) -> Any:
+def _load_engine(engine: str, checkpoint: Checkpoint, sampling: Sampling, shards: Any, dtype: str | None) -> Any:
     if engine == "transformers":
         from tasks.core.harness.transformers_engine import TransformersEngine
 
-        return TransformersEngine(checkpoint, sampling, shards)
+        return TransformersEngine(checkpoint, sampling, shards, dtype)
     try:
         from tasks.core.harness.vllm_engine import VllmEngine
 
-        return VllmEngine(checkpoint, sampling, shards)
+        return VllmEngine(checkpoint, sampling, shards, dtype)
     except ModuleNotFoundError as missing:
         if missing.name != "vllm":
             raise
@@ -94,22 +120,33 @@ def _load_engine(engine: str, checkpoint: Checkpoint, sampling: Sampling, shards
         ) from missing
 
 
+def _verify(
+    num_workers: int, questions: Sequence[Question], texts: Sequence[str], truncated: Sequence[bool]
+) -> list[Judgement]:
+    with Verifier(num_workers=num_workers) as verifier:
+        return verifier.judge([q.task for q in questions], [q.gold for q in questions], texts, truncated=truncated)
+
+
 def _judge(
-    questions: Sequence[Question], responses: Sequence[Any], end_ids: Sequence[int], num_workers: int
+    questions: Sequence[Question], responses: Sequence[Any], end_ids: Sequence[int], verify: Verify
 ) -> list[list[Completion]]:
     """Verdicts of all completions, grouped by question."""
     asked = [(q, sample, r) for q, r in zip(questions, responses, strict=True) for sample in range(len(r.text))]
-    truncated = [r.output_tokens[sample][-1] not in end_ids for _, sample, r in asked]
-    with Verifier(num_workers=num_workers) as verifier:
-        judgements = verifier.judge(
-            [q.task for q, _, _ in asked],
-            [q.gold for q, _, _ in asked],
-            [r.text[sample] for _, sample, r in asked],
-            truncated=truncated,
-        )
+    lengths, truncated = zip(*(_ending(r, sample, end_ids) for _, sample, r in asked), strict=True)
+    judgements = verify([q for q, _, _ in asked], [r.text[sample] for _, sample, r in asked], truncated)
     flat = [
-        Completion(q, sample, r.text[sample], len(r.output_tokens[sample]), cut, judgement)
-        for (q, sample, r), cut, judgement in zip(asked, truncated, judgements, strict=True)
+        Completion(q, sample, r.text[sample], length, cut, judgement)
+        for (q, sample, r), length, cut, judgement in zip(asked, lengths, truncated, judgements, strict=True)
     ]
     num_samples = len(responses[0].text)
     return [flat[start : start + num_samples] for start in range(0, len(flat), num_samples)]
+
+
+def _ending(response: Any, sample: int, end_ids: Sequence[int]) -> tuple[int, bool]:
+    """Tokens of a completion, and whether it was cut off: from its tokens, or as the server says."""
+    from tasks.core.harness.server_engine import ServedResponse
+
+    if isinstance(response, ServedResponse):
+        return response.num_tokens[sample], response.truncated[sample]
+    tokens = response.output_tokens[sample]
+    return len(tokens), tokens[-1] not in end_ids

@@ -9,6 +9,7 @@ from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
 from tasks.core.files import read_json, write_text
+from tasks.core.harness.budget import Budget, Extend, write_thoughts
 from tasks.core.harness.records import Question, Sampling
 from tasks.core.harness.task import question_index
 from tasks.core.progress import Progress
@@ -80,3 +81,14 @@ class Shards:
         return ModelResponse(
             input=question.prompt, input_tokens=prompt_ids, text=decode(tokens_ST), output_tokens=tokens_ST
         )
+
+
+def generate_within(budget: Budget, docs: list[Doc], shards: Shards, extend: Extend) -> Tokens_QST:
+    """Samples one shard under a budget, by an engine's `extend`, and keeps beside it what the budget forced."""
+    num_samples = shards.sampling.num_samples
+    prompts_NT = [shards.question(doc).prompt_ids for doc in docs for _ in range(num_samples)]
+    tokens_NT, thoughts_N = budget.complete(prompts_NT, extend)
+    starts = range(0, len(prompts_NT), num_samples)
+    thoughts_QS = [thoughts_N[start : start + num_samples] for start in starts]
+    write_thoughts(shards.directory, dict(zip(map(question_index, docs), thoughts_QS, strict=True)))
+    return [tokens_NT[start : start + num_samples] for start in starts]

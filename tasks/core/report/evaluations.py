@@ -4,7 +4,7 @@ Legend for shapes: Q questions, S samples a question (it may differ between ques
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from tasks.core.verdict import Verdict
 
 RIGHT = frozenset(verdict.value for verdict in Verdict if verdict.is_right)
 TABLE_COLUMNS = ["problem_id", "sample", "verdict", "num_tokens", "truncated"]
+SWEPT = ("checkpoint_step", "thinking_budget")  # keys of metrics.json of evaluations that make up a curve
 AGREEMENT = 5e-4  # half of the last digit that the page prints: metrics.json and completions may not differ by more
 
 
@@ -68,12 +69,26 @@ def load_evaluations(run: Run) -> list[Evaluation]:
 
 
 def compare(evaluations: Sequence[Evaluation], notes: list[str]) -> list[Comparison]:
-    """One comparison a benchmark that was evaluated at least twice: the first in the run's order against the last."""
+    """One comparison a benchmark that was evaluated at least twice: the first in the run's order against the last.
+
+    The points of a learning or budget curve count only for a model that is not evaluated otherwise, or where fewer than
+    two evaluations would be left.
+    """
     by_benchmark: dict[str, list[Evaluation]] = {}
     for evaluation in evaluations:
         if evaluation.accuracy:
             by_benchmark.setdefault(evaluation.benchmark, []).append(evaluation)
-    return [_compare(group[0], group[-1], notes) for group in by_benchmark.values() if len(group) > 1]
+    groups = []
+    for group in by_benchmark.values():
+        whole = {one.step.inputs for one in group if not is_swept(one.step.metrics)}
+        chosen = [one for one in group if not is_swept(one.step.metrics) or one.step.inputs not in whole]
+        groups.append(chosen if len(chosen) > 1 else group)
+    return [_compare(group[0], group[-1], notes) for group in groups if len(group) > 1]
+
+
+def is_swept(metrics: Mapping[str, Any]) -> bool:
+    """Whether these are the metrics of one point of a curve: of a checkpoint on the way, or under a budget."""
+    return any(metrics.get(key) is not None for key in SWEPT)
 
 
 def _load_evaluation(step: Step, notes: list[str]) -> Evaluation:

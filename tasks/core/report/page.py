@@ -4,20 +4,26 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from tasks.core.report import text
+from tasks.core.report.captions import lesson_of
 from tasks.core.report.curves import PLOTS, Curve, curves_of, read_history
 from tasks.core.report.evaluations import Comparison, Evaluation, Interval
 from tasks.core.report.examples import RULE, Example, group_problems
 from tasks.core.report.funnels import funnels_of
 from tasks.core.report.graph import describe_state, draw_graph
+from tasks.core.report.numbers import rows_of
 from tasks.core.report.plots import MUTED, SERIES, describe, draw_accuracies, draw_curve, draw_lengths
 from tasks.core.report.rollouts import Passage, Rollouts, read_rollouts
 from tasks.core.report.run import Run, Step
 from tasks.core.report.seeds import Seed, seeds_of, with_seeds
+from tasks.core.report.sweeps import draw_sweep, sweeps_of
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent
 MAX_FILES = 300  # rows of one stage's file table; checkpoints have a dozen files, sharded traces may have thousands
@@ -36,15 +42,18 @@ FILTERS = {
 }
 
 
+Figure = tuple[str, Markup, str, str]
+
+
 @dataclass(frozen=True)
 class Training:
-    """One training stage: a sentence on what was logged (or why nothing is drawn), its plots with captions, and
-    passages of what it wrote."""
+    """One training stage: a sentence on what was logged (or why nothing is drawn), its plots, and passages of what it
+    wrote. A figure is its title, the drawing, what it shows in numbers, and what it teaches."""
 
     step: Step
     title: str
     remark: str
-    figures: list[tuple[str, Markup, str]]
+    figures: list[Figure]
     passages: list[Passage]
 
 
@@ -60,39 +69,50 @@ class BenchmarkView:
     comparison: Comparison | None
     accuracy_plot: Markup | None
     length_plot: Markup | None
+    sweeps: list[Figure]
     detailed: list[Evaluation]
     kinds: list[str]
     verdicts: list[tuple[str, list[float]]]
+    numbers: list[tuple[str, list[str]]]
 
 
 def render(
     run: Run, evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison], examples: Sequence[Example]
 ) -> str:
     """The page as HTML text. Every string goes through `visible` and the template engine's escaping."""
+    seeds = seeds_of(run, headline_metrics(run, evaluations, comparisons))
+    trainings = [one for step in run.steps if step.stage in PLOTS and (one := _training(step, run.notes, seeds))]
+    views = _benchmark_views(evaluations, comparisons, run.steps)
+    return (
+        make_environment(TEMPLATES)
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            title=text.label(run.description.get("recipe") or "Run without a name", 80),
+            css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+            benchmarks=views,
+            headline=comparisons[0] if comparisons else None,
+            seeds=seeds,
+            graph=draw_graph(run.steps) if run.steps else None,
+            funnels=funnels_of(run.steps),
+            trainings=trainings,
+            examples=examples,
+            rule=RULE,
+            group_sizes=_group_sizes(comparisons),
+            max_files=MAX_FILES,
+        )
+    )
+
+
+def make_environment(folder: Path) -> "Environment":
+    """The template engine for the templates in `folder`: every value is escaped, made visible and bounded as asked."""
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, finalize=_finalize, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(folder), autoescape=True, finalize=_finalize, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= FILTERS | {"readable_json": _readable_json}
-    seeds = seeds_of(run, headline_metrics(run, evaluations, comparisons))
-    trainings = [one for step in run.steps if step.stage in PLOTS and (one := _training(step, run.notes, seeds))]
-    views = _benchmark_views(evaluations, comparisons)
-    return environment.get_template("report.html.j2").render(
-        run=run,
-        title=text.label(run.description.get("recipe") or "Run without a name", 80),
-        css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        benchmarks=views,
-        headline=comparisons[0] if comparisons else None,
-        seeds=seeds,
-        graph=draw_graph(run.steps) if run.steps else None,
-        funnels=funnels_of(run.steps),
-        trainings=trainings,
-        examples=examples,
-        rule=RULE,
-        group_sizes=_group_sizes(comparisons),
-        max_files=MAX_FILES,
-    )
+    environment.filters |= FILTERS | {"readable_json": _readable_json, "lesson": lesson_of}
+    return environment
 
 
 def _finalize(value: Any) -> Any:
@@ -124,7 +144,9 @@ def _training(step: Step, notes: list[str], seeds: Sequence[Seed]) -> Training |
     written = step.file("completions.parquet")
     rollouts = read_rollouts(written) if written else Rollouts()
     curves = [*with_seeds(curves_of(step.stage, history), step, seeds), *rollouts.curves]
-    figures = [(curve.title, draw_curve(curve), describe(curve)) for curve in curves]
+    figures = [
+        (curve.title, draw_curve(curve), describe(curve), lesson_of(curve.title, step.stage)) for curve in curves
+    ]
     return Training(step, title, _training_remark(step.stage, curves), figures, rollouts.passages)
 
 
@@ -143,7 +165,9 @@ def _training_remark(stage: str, curves: Sequence[Curve]) -> str:
     return remark
 
 
-def _benchmark_views(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison]) -> list[BenchmarkView]:
+def _benchmark_views(
+    evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison], steps: Sequence[Step]
+) -> list[BenchmarkView]:
     compared = {comparison.before.benchmark: comparison for comparison in comparisons}
     views = []
     for name in dict.fromkeys(one.benchmark for one in evaluations):
@@ -161,9 +185,14 @@ def _benchmark_views(evaluations: Sequence[Evaluation], comparisons: Sequence[Co
                 comparison=comparison,
                 accuracy_plot=draw_accuracies(drawn, colours) if drawn else None,
                 length_plot=draw_lengths(detailed, shades) if detailed else None,
+                sweeps=[
+                    (sweep.title, draw_sweep(sweep), sweep.description, lesson_of(sweep.title))
+                    for sweep in sweeps_of(group, steps)
+                ],
                 detailed=detailed,
                 kinds=[KINDS[shade] for shade in shades],
                 verdicts=_verdict_shares(detailed),
+                numbers=rows_of(group),
             )
         )
     return views

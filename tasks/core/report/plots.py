@@ -48,7 +48,7 @@ STYLE = {
 }
 
 
-def _styled(draw: Callable[P, Markup]) -> Callable[P, Markup]:
+def styled(draw: Callable[P, Markup]) -> Callable[P, Markup]:
     """Run a drawing function under STYLE, and leave matplotlib's own settings as they were."""
 
     @functools.wraps(draw)
@@ -63,10 +63,10 @@ def _styled(draw: Callable[P, Markup]) -> Callable[P, Markup]:
     return wrapper
 
 
-@_styled
+@styled
 def draw_curve(curve: Curve) -> Markup:
     """Raw points with the running mean over them, by optimizer step."""
-    axes, figure = _start(HEIGHT_IN)
+    axes, figure = start(HEIGHT_IN)
     for index, line in enumerate(curve.lines):
         colour = SERIES[index % len(SERIES)]
         keep = slice(None, None, -(-len(line.steps) // MAX_POINTS))
@@ -81,7 +81,7 @@ def draw_curve(curve: Curve) -> Markup:
     axes.margins(x=0.02, y=0.08)
     if len(curve.lines) > 1:
         figure.legend(loc="outside upper left", ncols=2, handlelength=2.2, columnspacing=1.2)
-    return _finish(figure, f"{curve.title} ({curve.axis}) by optimizer step: {describe(curve)}.")
+    return finish(figure, f"{curve.title} ({curve.axis}) by optimizer step: {describe(curve)}.")
 
 
 def describe(curve: Curve) -> str:
@@ -89,10 +89,10 @@ def describe(curve: Curve) -> str:
     return "; ".join(f"{label(line.label)} {_short(line.start)} → {_short(line.end)}" for line in curve.lines)
 
 
-@_styled
+@styled
 def draw_accuracies(evaluations: Sequence[Evaluation], colours: Sequence[str]) -> Markup:
     """One row an evaluation, in the run's order from top to bottom: accuracy as a point with its 95 % interval."""
-    axes, figure = _start(max(2.2, 0.85 + 0.42 * len(evaluations)))
+    axes, figure = start(max(2.2, 0.85 + 0.42 * len(evaluations)))
     sentences = []
     for row, (evaluation, colour) in enumerate(zip(evaluations, colours, strict=True)):
         accuracy = evaluation.accuracy
@@ -108,13 +108,13 @@ def draw_accuracies(evaluations: Sequence[Evaluation], colours: Sequence[str]) -
     highest = max(axes.dataLim.x1, 1.0)
     axes.set_xlim(0, 100 if highest > 80 else 1.2 * highest)
     axes.set_xlabel("accuracy (%), 95% interval")
-    return _finish(figure, f"Accuracy of each evaluation with its 95% interval: {'; '.join(sentences)}.")
+    return finish(figure, f"Accuracy of each evaluation with its 95% interval: {'; '.join(sentences)}.")
 
 
-@_styled
+@styled
 def draw_lengths(evaluations: Sequence[Evaluation], colours: Sequence[str]) -> Markup:
     """Histograms of the completions' lengths as step lines, one an evaluation, on shared bins."""
-    axes, figure = _start(HEIGHT_IN)
+    axes, figure = start(HEIGHT_IN)
     longest = max(max(one.num_tokens) for one in evaluations)
     width = -(-(longest + 1) // 40)  # a whole number of tokens, or some bins would span one length more than others
     num_bins = longest // width + 1
@@ -128,10 +128,10 @@ def draw_lengths(evaluations: Sequence[Evaluation], colours: Sequence[str]) -> M
     axes.set_ylabel("% of completions")
     axes.margins(x=0.01)
     figure.legend(loc="outside upper left", ncols=2, handlelength=2.2, columnspacing=1.2)
-    return _finish(figure, f"Distribution of completion lengths: {', '.join(one.step.name for one in evaluations)}.")
+    return finish(figure, f"Distribution of completion lengths: {', '.join(one.step.name for one in evaluations)}.")
 
 
-def _start(height_in: float) -> "tuple[Axes, Figure]":
+def start(height_in: float) -> "tuple[Axes, Figure]":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
@@ -159,7 +159,7 @@ def _draw_points(axes: "Axes", steps: Sequence[float], values: Sequence[float], 
     axes.update_datalim(vertices)
 
 
-def _finish(figure: "Figure", description: str) -> Markup:
+def finish(figure: "Figure", description: str) -> Markup:
     """Render to an <svg> element that the page can take in: labelled, scalable, no ids to clash, themed colours."""
     from matplotlib import rc_context
 

@@ -11,20 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks.core.prose import MIXED_FROM, REFLECTION, chinese_share
 from tasks.core.report.curves import Curve, read_line
 from tasks.core.report.run import as_number
 
-REFLECTION = re.compile(
-    r"\b(?:wait|hmm+|aha|on second thought|let me (?:re-?)?(?:check|verify|think again)|re-?(?:check|examine|evaluate)"
-    r"|start over|that(?:'s| is) (?:not right|wrong)|alternatively)\b"
-    r"|等等|等一下|再想想|重新|检查一下|验证一下|不对|换个思路",
-    re.IGNORECASE,
-)
-"""Words and phrases of somebody who doubts and looks again."""
-CHINESE, LATIN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]"), re.compile(r"[A-Za-z]+")
-TAG_OR_MATH = re.compile(r"</?\w+>|\$[^$\n]*\$|\\[A-Za-z]+|```.*?```", re.DOTALL)
-MIXED_FROM = 0.1
-"""A completion mixes languages when each makes up this share of its words, a Chinese character counted as a word."""
 NUM_PASSAGES, AROUND = 6, 160
 COLUMNS = ("step", "problem_id", "completion", "verdict")
 RIGHT = ("correct", "judge_recovered")
@@ -105,13 +95,6 @@ def read_rollouts(path: Path) -> Rollouts:
         ]
         curves += [Curve(title, axis, lines)] if lines else []
     return Rollouts(curves, _spread([one.first for _, one in sorted(steps.items()) if one.first]))
-
-
-def chinese_share(text: str) -> float:
-    """Chinese characters over these and Latin words, from 0 to 1. Tags, mathematics and code are left out."""
-    plain = TAG_OR_MATH.sub(" ", text)
-    num_chinese, num_latin = len(CHINESE.findall(plain)), len(LATIN.findall(plain))
-    return num_chinese / (num_chinese + num_latin) if num_chinese else 0.0
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ origin weighs more in `zh` than its words would.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from tasks.core.rewards.text import text_of, thought_of
@@ -70,11 +71,25 @@ def _share(num_letters: dict[str, int], language: str, min_letters: int) -> floa
 def count_letters(text: str) -> dict[str, int]:
     """Letters outside code and mathematics by script: {"han": , "latin": , "other": }, as the module says."""
     num_letters = {"han": 0, "latin": 0, "other": 0}
+    for script, word in _words(text):
+        num_letters[script] += len(word)
+    return num_letters
+
+
+def count_words(text: str) -> dict[str, int]:
+    """As `count_letters`, but Latin words, Han characters and unbroken runs of other scripts."""
+    num_words = {"han": 0, "latin": 0, "other": 0}
+    for script, word in _words(text):
+        num_words[script] += len(word) if script == "han" else 1
+    return num_words
+
+
+def _words(text: str) -> Iterator[tuple[str, str]]:
+    """(script, word) of what counts."""
     for word in _WORD.finditer(_NOT_TEXT.sub(" ", _outside_code_and_math(text))):
         script = word.lastgroup or "other"
         if script != "latin" or not _is_quantity(word[0]):
-            num_letters[script] += len(word[0])
-    return num_letters
+            yield script, word[0]
 
 
 def _is_quantity(word: str) -> bool:

@@ -42,7 +42,7 @@ def _changes(
     store: Store, before: Record, after: Record, chain: tuple[str, ...], seen: set[tuple[str, str]]
 ) -> Iterator[Change]:
     own = [{key: value for key, value in one.identity.items() if key != "inputs"} for one in (before, after)]
-    yield from (Change(chain, *change) for change in _differences(own[0], own[1]))
+    yield from (Change(chain, *change) for change in differences(own[0], own[1]))
     old, new = before.input_fingerprints, after.input_fingerprints
     for name in dict.fromkeys([*old, *new]):
         pair = (old.get(name, ABSENT), new.get(name, ABSENT))
@@ -56,14 +56,14 @@ def _changes(
             yield Change(chain, f"inputs.{name}", *(_label(*one) for one in zip(pair, records, strict=True)))
 
 
-def _differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(dotted path, value before, value after) of every leaf that differs; 1 and 1.0 are equal, true and 1 are not."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in dict.fromkeys([*before, *after]):
-            yield from _differences(before.get(key, ABSENT), after.get(key, ABSENT), f"{path}.{key}".lstrip("."))
+            yield from differences(before.get(key, ABSENT), after.get(key, ABSENT), f"{path}.{key}".lstrip("."))
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
-            yield from _differences(old, new, f"{path}[{index}]")
+            yield from differences(old, new, f"{path}[{index}]")
     elif before != after or isinstance(before, bool) != isinstance(after, bool):
         yield path, before, after
 

@@ -17,11 +17,11 @@ class Health:
     """Keeps when the endpoint last answered, since when it fails, and which attempts are in flight.
 
     One failed attempt proves little while long completions are on their way: whatever is being served is waited for,
-    up to `timeout_s`, by which a healthy endpoint has answered.
+    up to `timeout_s`, by which a healthy endpoint has answered. `block` is the recipe's block that describes it.
     """
 
-    def __init__(self, url: str, patience_s: float, timeout_s: float) -> None:
-        self.url, self.patience_s, self.timeout_s = url, patience_s, timeout_s
+    def __init__(self, url: str, patience_s: float, timeout_s: float, block: str = "teacher") -> None:
+        self.url, self.patience_s, self.timeout_s, self.block = url, patience_s, timeout_s, block
         self.answered_at, self._down_since, self._why = float("-inf"), float("inf"), ""
         self._begun: dict[object, float] = {}
 
@@ -51,9 +51,9 @@ class Health:
         most_s = self.patience_s + (self.timeout_s if self._serves() else 0.0)
         if time.monotonic() - self._down_since > most_s:
             raise TransientError(
-                f"The teacher endpoint {self.url} has not answered one request for more than {most_s:g} s "
-                f"(teacher.patience_s): {self._why or 'its requests time out'}. What is finished is kept: run again "
-                "when it is back."
+                f"The {self.block} endpoint {self.url} has not answered one request for more than {most_s:g} s "
+                f"({self.block}.patience_s): {self._why or 'its requests time out'}. What is finished is kept: run "
+                "again when it is back."
             )
 
     def _serves(self) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from asyncio import Task
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import openai
@@ -20,6 +20,7 @@ from tasks.core.teachers.limits import Bucket
 NO_KEY = "none"  # local servers want the header and ignore its value
 TICK_S = 0.5
 SHOWN_CHARS = 300
+FILTERED = "the endpoint's content filter has removed the completion"
 FATAL = (401, 402, 404)  # a key, a bill, an address or a model's name: the next request would fare no better
 PASSING = (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError, openai.ConflictError)
 
@@ -38,6 +39,7 @@ class OpenAITeacherLLM(OpenAILLM):
     requests_per_minute: float | None
     tokens_per_minute: float | None
     key_name: str
+    block: str = "teacher"
 
     _health: Health = PrivateAttr()
     _requests: Bucket = PrivateAttr()
@@ -45,8 +47,11 @@ class OpenAITeacherLLM(OpenAILLM):
     _mean_tokens: float = PrivateAttr()
 
     @classmethod
-    def from_config(cls, teacher: OpenAITeacher, num_workers: int) -> "OpenAITeacherLLM":
-        """Build one worker's; the key comes from the environment variable that the config names."""
+    def from_config(cls, teacher: OpenAITeacher, num_workers: int, block: str = "teacher") -> "OpenAITeacherLLM":
+        """Build one worker's; the key comes from the environment variable that the config names.
+
+        `block` is the recipe's block with these keys, for messages.
+        """
         sampling = {"temperature": teacher.temperature, "top_p": teacher.top_p, "max_tokens": teacher.max_new_tokens}
         rates = (teacher.requests_per_minute, teacher.tokens_per_minute)
         return cls(
@@ -54,6 +59,7 @@ class OpenAITeacherLLM(OpenAILLM):
             base_url=teacher.url,
             api_key=SecretStr(os.environ.get(teacher.api_key_env, NO_KEY)),
             key_name=teacher.api_key_env,
+            block=block,
             timeout=teacher.timeout_s,
             max_retries=teacher.max_retries,
             max_concurrent=teacher.max_concurrent,
@@ -66,7 +72,7 @@ class OpenAITeacherLLM(OpenAILLM):
     def load(self) -> None:
         """The client, with a hook that sees its retries: a hanging endpoint is then known before they are used up."""
         super().load()
-        self._health = Health(self.base_url, self.patience_s, self.timeout)
+        self._health = Health(self.base_url, self.patience_s, self.timeout, self.block)
         self._requests, self._tokens = Bucket(self.requests_per_minute), Bucket(self.tokens_per_minute)
         self._mean_tokens = float(self.generation_kwargs["max_tokens"])
 
@@ -81,7 +87,7 @@ class OpenAITeacherLLM(OpenAILLM):
             http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [look]}, timeout=self.timeout),
         )
 
-    def stream(self, requests: Iterator[Row], note: Callable[[str], None]) -> Iterator[tuple[Row, Row]]:
+    def stream(self, requests: Iterator[Row], note: Callable[[str], None]) -> Generator[tuple[Row, Row]]:
         """Yields (request, answer) as they come. Raises UserError and TransientError when it is no use to go on."""
         loop = self.event_loop
         pending: dict[Task[Row], Row] = {}
@@ -157,9 +163,9 @@ class OpenAITeacherLLM(OpenAILLM):
 
     def _fatal(self, error: openai.APIStatusError) -> UserError:
         return UserError(
-            f"The teacher endpoint {self.base_url} refuses: {_words(error)}. Check that it serves the model "
+            f"The {self.block} endpoint {self.base_url} refuses: {_words(error)}. Check that it serves the model "
             f"{self.model!r} at this address, and the key in the environment variable {self.key_name} "
-            "(teacher.api_key_env). What is finished is kept: run again to go on from there."
+            f"({self.block}.api_key_env). What is finished is kept: run again to go on from there."
         )
 
 
@@ -181,7 +187,7 @@ def _read(said: Any, latency_s: float) -> Row:
     num_tokens = usage.completion_tokens if usage else len(text.split())
     if not text:
         if reason == "content_filter":
-            return refusal("the endpoint's content filter has removed the completion", latency_s)
+            return refusal(FILTERED, latency_s)
         if not num_tokens:
             raise NoAnswer("the answer is empty")
     num_prompt_tokens = usage.prompt_tokens if usage else None

@@ -2,9 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from tasks.core.statistics import clustered_mean, paired_difference, pass_at_k, wilson
+from tasks.core.statistics import (
+    bootstrap_intervals,
+    clustered_mean,
+    clustered_share,
+    paired_difference,
+    pass_at_k,
+    wilson,
+)
 
 
 def test_clustered_mean_few_questions_use_students_t() -> None:
@@ -51,6 +59,55 @@ def test_clustered_mean_one_question_claims_little() -> None:
 def test_clustered_mean_bad_values_are_refused(values: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="question"):
         clustered_mean(values)
+
+
+def test_clustered_share_few_questions_by_hand() -> None:
+    # Mean 0.5, SE 0.204124 as above: 0.25/SE² = 6 trials, times (1.96/3.182)² = 2.276498; Wilson's half is
+    # 1.96*sqrt(0.25/2.276498 + 3.8416/4/2.276498²)/(1 + 3.8416/2.276498) = 0.396203
+    estimate = clustered_share([[1, 1], [1, 0], [0, 0], [0, 1]])
+    assert (estimate.mean, estimate.standard_error) == (0.5, pytest.approx(0.2041241))
+    assert estimate.low == pytest.approx(0.103797, abs=1e-5)
+    assert estimate.high == pytest.approx(0.896203, abs=1e-5)
+
+
+def test_clustered_share_repeating_a_sample_does_not_narrow_the_interval() -> None:
+    once = clustered_share([[1], [0], [0], [0], [0], [0]])
+    often = clustered_share([[1] * 64] + [[0] * 64] * 5)
+    assert (once.low, once.high) == (often.low, often.high)
+
+
+def test_clustered_share_none_at_all_is_the_wilson_interval_of_the_questions() -> None:
+    assert clustered_share([[0, 0, 0]] * 10).high == pytest.approx(0.277540, abs=1e-5)
+
+
+def test_clustered_share_rare_events_are_covered_where_the_plain_interval_is_not() -> None:
+    """100 questions of 4 samples, in one of a hundred completions on average, which cluster: 400 repetitions."""
+    generator, share = np.random.default_rng(0), 0.01
+    covered = {clustered_mean: 0, clustered_share: 0}
+    for _ in range(400):
+        chances_Q = generator.beta(share, 1 - share, size=100)
+        hits_QS = (generator.random((100, 4)) < chances_Q[:, None]).astype(float).tolist()
+        for estimate in covered:
+            interval = estimate(hits_QS)
+            covered[estimate] += interval.low <= share <= interval.high
+    assert covered[clustered_mean] < 0.92 * 400
+    assert covered[clustered_share] >= 0.94 * 400
+
+
+def test_bootstrap_mean_agrees_with_the_standard_error() -> None:
+    """Of 400 normal values with mean 5 and deviation 2, 1.96·2/20 = 0.196 to either side; the draws add a little."""
+    values = np.random.default_rng(3).normal(5, 2, size=400)
+    values = 5 + 2 * (values - values.mean()) / values.std()
+    ((low, high),) = bootstrap_intervals(lambda drawn: np.array([values[drawn].mean()]), 400) or [(0, 0)]
+    assert low == pytest.approx(5 - 0.196, abs=0.02)
+    assert high == pytest.approx(5 + 0.196, abs=0.02)
+
+
+def test_bootstrap_is_the_same_every_time_and_none_for_one_question() -> None:
+    values = np.array([1.0, 2.0, 4.0])
+    first, second = (bootstrap_intervals(lambda drawn: np.array([np.median(values[drawn])]), 3) for _ in range(2))
+    assert first == second == [(1.0, 4.0)]  # each is the median of 7 in 27 draws
+    assert bootstrap_intervals(lambda drawn: values, 1) is None
 
 
 def test_paired_difference_is_narrower_than_two_intervals() -> None:

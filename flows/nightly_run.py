@@ -1,0 +1,32 @@
+"""`r1 nightly`: the flow `nightly` in this process, for cron or by hand; its log goes to the terminal."""
+
+import os
+import sys
+from typing import Any
+
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.commands import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from flows.nightly import nightly
+from flows.nights_view import show_ledger
+from flows.server import OwnServer
+from tasks.core.store import Store, store_root
+
+
+def spend_night(parameters: dict[str, Any]) -> int:
+    """Spend one night and print its verdicts; the exit code is 1 where one is regressed or failed.
+
+    Raises UserError as the flow does.
+    """
+    server = None if os.environ.get("PREFECT_API_URL") else OwnServer()
+    with temporary_settings({PREFECT_API_URL: server.api_url()} if server else {}):
+        try:
+            state = nightly(**parameters, return_state=True)
+        except KeyboardInterrupt:
+            print("r1: interrupted; what was built is kept, and no verdict is written for it.", file=sys.stderr)
+            return EXIT_INTERRUPTED
+    written = state.data if isinstance(state.data, list) else None
+    if written is None:  # it ended before there was a verdict
+        raise state.result(raise_on_failure=False)
+    show_ledger(Store(store_root(parameters["store"])), None, len(written), as_json=False)
+    return EXIT_FAILED if state.is_failed() else EXIT_OK

@@ -1,0 +1,88 @@
+"""The page of the nightly ledger: for each target its scores over the nights, the target, and the verdicts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from tasks.core.report.page import TEMPLATES, make_environment
+from tasks.core.report.plots import MUTED, SERIES, finish, start, styled
+from tasks.core.report.text import percent
+from tasks.core.store.nights import Night, Verdict
+
+MAX_DRAWN = 120  # the latest nights of a target
+MAX_ROWS = 60
+MARKS = {
+    Verdict.PASSED: ("o", SERIES[2]),
+    Verdict.INCONCLUSIVE: ("D", SERIES[4]),
+    Verdict.REGRESSED: ("v", SERIES[1]),
+}
+CAPTION = (
+    "Each point is a night's score with its 95% interval; the line is the target, the band what the target's own error "
+    "leaves open. Healthy: points scatter around the band. Sick: they stay below it, or step down together at one "
+    "night; look then at what changed since the last pass."
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """The nights of one target, the newest first, with their plot; none where no night has a score."""
+
+    name: str
+    target: dict[str, Any]
+    nights: list[Night]
+    num_nights: int
+    plot: Markup | None
+
+
+def render_nights(nights: Sequence[Night], notes: Sequence[str]) -> str:
+    """The page as HTML text, with nothing to fetch."""
+    css = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    template = make_environment(TEMPLATES).get_template("nights.html.j2")
+    return template.render(css=css, series=_series(nights), notes=notes, caption=CAPTION, total=len(nights))
+
+
+def write_nights(page: Path, nights: Sequence[Night], notes: Sequence[str]) -> None:
+    """Write the page in one step."""
+    from tasks.core.files import write_text
+
+    write_text(page, render_nights(nights, notes))
+
+
+def _series(nights: Sequence[Night]) -> list[Series]:
+    by_target: dict[tuple[Any, ...], list[Night]] = {}
+    for night in nights:
+        key = (night.recipe, night.stage, night.metric, night.target.get("value"), night.target.get("seed"))
+        by_target.setdefault(key, []).append(night)
+    series = []
+    for group in by_target.values():
+        scored = [night for night in group if night.score is not None][-MAX_DRAWN:]
+        last = group[-1]
+        seed = last.target.get("seed")
+        name = f"{last.recipe}:{last.stage}" + (f", seed {seed}" if seed is not None else "")
+        plot = draw_nights(name, scored) if scored else None
+        series.append(Series(name, last.target, group[::-1][:MAX_ROWS], len(group), plot))
+    return series
+
+
+@styled
+def draw_nights(name: str, nights: Sequence[Night]) -> Markup:
+    """Scores by the ledger's number, with the target's line and the band down to the null."""
+    axes, figure = start(3.1)
+    value = 100 * float(nights[-1].target["value"])
+    axes.axhline(value, color=MUTED, linewidth=1.5, linestyle="--")
+    if nights[-1].null is not None:
+        axes.axhspan(100 * nights[-1].null, value, color=MUTED, alpha=0.15, linewidth=0)
+    for night in nights:
+        assert night.score is not None
+        mark, colour = MARKS[night.verdict]
+        axes.plot([night.number] * 2, [100 * night.score.low, 100 * night.score.high], color=colour, linewidth=1.5)
+        axes.plot([night.number], [100 * night.score.mean], mark, color=colour, markersize=6)
+    axes.set_xlabel("night (number in the ledger)")
+    axes.set_ylabel(f"{nights[-1].metric} (%)")
+    axes.locator_params(axis="x", integer=True)
+    axes.margins(x=0.03, y=0.1)
+    said = "; ".join(f"{night.number}: {percent(night.score.mean)} {night.verdict}" for night in nights if night.score)
+    return finish(figure, f"Scores of {name} by night, target {value:.1f}%: {said}.")

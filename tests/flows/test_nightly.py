@@ -1,0 +1,174 @@
+"""The flow `nightly` on a real Prefect server, with a real evaluation of a model that has learnt nothing: 0 % right."""
+
+import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+from r1_process import wait_until
+
+from tasks.core.errors import UserError
+from tasks.core.store.nights import FOLDER, Night, NightScore, Verdict, append_night, read_nights
+
+RECIPE = """\
+name: tiny
+description: A model from random weights, asked twelve problems
+seed: 3
+stages:
+  base:
+    stage: fetch_model
+    source: scratch
+    scratch: {architecture: llama, hidden_size: 16, intermediate_size: 32, num_layers: 1, num_heads: 2,
+              max_positions: 128, max_integer: 100}
+  problems:
+    stage: prepare_data
+    source: {kind: countdown, num_numbers: [3], max_number: 10, max_target: 99, operators: "+-*", prompt: tokens}
+    num_train: 4
+    num_eval: 12
+  after:
+    stage: evaluate
+    model: base
+    problems: problems
+    benchmark: countdown
+    num_questions: null
+    num_samples: 2
+    temperature: 1.0
+    top_p: 1.0
+    max_new_tokens: 8
+    engine: transformers
+"""
+ROW = "recipe: {recipe}, stage: after, value: {value}, num_questions: 1000, fixed_questions: true, source: a test"
+
+
+@pytest.fixture
+def nightly(prefect_server, tmp_path):
+    """Spend a night: `nightly(rows, **parameters)`; returns the flow's final state."""
+    from flows.nightly import nightly as flow
+
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE)
+
+    def spend(*rows, **parameters):
+        targets = tmp_path / "targets.yaml"
+        targets.write_text("targets:\n" + "".join(f"  - {{{row.replace('{recipe}', str(recipe))}}}\n" for row in rows))
+        store = str(tmp_path / "store")
+        return flow(**{"targets": str(targets), "store": store, **parameters}, return_state=True)
+
+    return spend
+
+
+def _row(value, *more):
+    return ", ".join([ROW.replace("{value}", str(value)), *more])
+
+
+def _nights(tmp_path):
+    nights, notes = read_nights(tmp_path / "store")
+    assert notes == []
+    return nights
+
+
+def _events(names):
+    """The names of this session's events, once all of `names` have come."""
+    from prefect.client.orchestration import get_client
+
+    def seen():
+        with get_client(sync_client=True) as client:
+            found = client._client.post("/events/filter", json={"filter": {"event": {"prefix": ["r1flow.night."]}}})
+        return {one["event"] for one in found.json()["events"]}
+
+    return wait_until(lambda: seen() if names <= seen() else None, 30, f"the events {names}")
+
+
+@pytest.fixture
+def webhook(prefect_server):
+    """What a notification block called custom-webhook/nights has sent so far."""
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+
+    heard = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    block = CustomWebhookNotificationBlock(name="nights", url=url, json_data={"text": "{{subject}}: {{body}}"})
+    block.save("nights", overwrite=True)
+    yield heard
+    server.shutdown()
+
+
+def test_nights_write_verdicts_tell_people_rebuild_everything_and_list_what_changed(nightly, webhook, tmp_path):
+    """The second night follows upon a pass, made from the first one's entry, of other packages."""
+    rows = [_row(0.001), _row(0.9), "recipe: {recipe}, stage: after, value: 0.5, fixed_questions: true, source: x"]
+    state = nightly(*rows, notify=["custom-webhook/nights"])
+    assert state.is_failed() and "regressed: 0.0 % against 90.0 %" in state.message
+    near, regressed, unknown = _nights(tmp_path)
+    # near the target, but runs may differ by 7 points as long as nobody knows better
+    assert [one.verdict for one in (near, regressed, unknown)] == ["inconclusive", "regressed", "inconclusive"]
+    assert near.run_id == regressed.run_id and near.seed == 3 and near.overrides == ["after.seed=1"]
+    assert near.identities["after"]["config"]["num_samples"] == 2
+    (text,) = webhook
+    assert "regressed: " in text and "0.0 % against 90.0 %" in text and "inconclusive (night 3)" in text
+    assert "r1flow.night.regressed" in _events({"r1flow.night.regressed", "r1flow.night.inconclusive"})
+    page = (tmp_path / "store" / FOLDER / "index.html").read_text()
+    assert "Scores of" in page and "regressed" in page
+
+    append_night(tmp_path / "store", near.model_copy(update={"verdict": Verdict.PASSED, "packages": {"trl": "1.0"}}))
+    first = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").glob("[a-z]*/*/record.json")}
+    nightly(_row(0.001), overrides=["after.top_p=0.9"])
+    again = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").glob("[a-z]*/*/record.json")}
+    assert len(first) == 3 and len(again) == 4
+    assert all(again[path] > first[path] for path in first if path.parts[-3] != "evaluate")
+    last = _nights(tmp_path)[-1]
+    assert last.overrides == ["after.top_p=0.9", "after.seed=5"]
+    assert "recipe after.config.top_p: 1.0 → 0.9" in last.changes
+    assert any(change.startswith("package trl: 1.0 → ") for change in last.changes)
+
+
+def test_nightly_draws_more_samples_where_they_would_decide(nightly, tmp_path):
+    """Four earlier nights of the target's own seed say that runs do not differ; 24 completions are not enough."""
+    row = _row(0.001, "seed: 3")
+    recipe = str(tmp_path / "tiny.yaml")
+    score = NightScore(mean=0.0, low=0.0, high=0.1, num_questions=12, num_samples=2, variance=0.001)
+    night = Night(recipe=recipe, stage="after", metric="accuracy", target={"value": 0.001}, verdict=Verdict.PASSED,
+                  reason="", score=score, started_at="", ended_at="", seed=3)  # fmt: skip
+    for _ in range(4):
+        append_night(tmp_path / "store", night)
+    state = nightly(row, drop=0.03, max_extra_samples=60)
+    last = _nights(tmp_path)[-1]
+    assert last.num_extra_samples > 0 and last.score.num_samples == 2 + last.num_extra_samples
+    assert state.is_completed() and last.verdict is Verdict.PASSED, last.reason
+
+
+def test_nightly_whose_run_fails_says_so_and_goes_on_to_the_next_recipe(nightly, tmp_path):
+    other = tmp_path / "other.yaml"
+    other.write_text(RECIPE.replace("name: tiny", "name: other"))
+    state = nightly(_row(0.9), _row(0.001).replace("{recipe}", str(other)), overrides=["after.max_new_tokens=500"])
+    failed, also = _nights(tmp_path)
+    assert state.is_failed() and failed.verdict is also.verdict is Verdict.FAILED
+    assert "set max_new_tokens to at most" in failed.reason and failed.score is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "parameters", "words"),
+    [
+        (["recipe: quickstart, stage: aftr, value: 0.5, fixed_questions: true, source: x"], {}, "nearest: after"),
+        (["recipe: quickstart, stage: grpo, value: 0.5, fixed_questions: true, source: x"], {}, "no evaluate stage"),
+        ([_row(0.5)], {"recipes": ["tniy"]}, "recipe tniy has no target"),
+        ([_row(0.5)], {"targets": None}, "name the recipes to reproduce"),
+        ([_row(0.5, "seed: 4")], {}, "every target of"),
+        ([_row(0.5)], {"notify": ["slack-webhook/nowhere"]}, "notify names slack-webhook/nowhere"),
+    ],
+)
+def test_nightly_with_a_mistake_is_refused_before_anything_runs(nightly, tmp_path, rows, parameters, words):
+    state = nightly(*rows, **parameters)
+    error = state.result(raise_on_failure=False)
+    assert isinstance(error, UserError) and words in str(error)
+    assert not list((tmp_path / "store").glob("[a-z]*/*/record.json")) and not (tmp_path / "store" / FOLDER).exists()
