@@ -2,7 +2,6 @@
 
 import json
 
-import httpx
 import pytest
 from prefect_process import PrefectCommand, flow_run_id
 from r1_process import end, stage_pids, wait_until
@@ -64,17 +63,3 @@ def test_every_recipe_is_a_deployment_and_the_nightly_has_its_hour(worker, prefe
     assert "'recipe': 's1-1k'" in output or '"recipe": "s1-1k"' in output
     nightly = prefect("deployment", "inspect", "nightly/nightly")
     assert "0 1 * * *" in nightly and "UTC" in nightly and "quickstart" in nightly
-
-
-def test_schedule_of_a_deployment_starts_its_runs(worker, prefect, prefect_url, tmp_path):
-    """A schedule of every few seconds, with parameters of its own."""
-    recipe = tmp_path / "often.yaml"
-    recipe.write_text("name: often\ndescription: A test\nseed: 0\nstages:\n  only: {stage: toy}\n")
-    with httpx.Client(base_url=f"{prefect_url}/") as api:
-        deployment = api.get("deployments/name/reproduce/quickstart").raise_for_status().json()["id"]
-        often = {"active": True, "schedule": {"interval": 5}, "parameters": {"recipe": str(recipe)}}
-        (created,) = api.post(f"deployments/{deployment}/schedules", json=[often]).raise_for_status().json()
-        try:
-            wait_until(lambda: [one for one in _runs(prefect) if one["recipe"] == "often"], 120, "the first run")
-        finally:
-            api.delete(f"deployments/{deployment}/schedules/{created['id']}").raise_for_status()
