@@ -68,6 +68,7 @@ class PrefectCommand:
         """Make the deployments of prefect.yaml known, and start a process worker, which leads its own session."""
         self("work-pool", "create", "r1", "--type", "process", "--overwrite")
         self("--no-prompt", "deploy", "--all")
+        self("--no-prompt", "deployment", "schedule", "pause", "--all")  # no night during a test
         with log_path.open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "prefect", "worker", "start", "--pool", "r1"],

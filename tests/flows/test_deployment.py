@@ -2,6 +2,7 @@
 
 import json
 
+import httpx
 import pytest
 from prefect_process import PrefectCommand, flow_run_id
 from r1_process import end, stage_pids, wait_until
@@ -63,3 +64,25 @@ def test_every_recipe_is_a_deployment_and_the_nightly_has_its_hour(worker, prefe
     assert "'recipe': 's1-1k'" in output or '"recipe": "s1-1k"' in output
     nightly = prefect("deployment", "inspect", "nightly/nightly")
     assert "0 1 * * *" in nightly and "UTC" in nightly and "quickstart" in nightly
+
+
+def test_nightly_is_scheduled_for_its_hour_and_a_run_that_is_due_starts(worker, prefect, prefect_url, tmp_path):
+    """By Prefect's scheduler. The schedule is active for this test alone, or a night might begin in another one."""
+    recipe = tmp_path / "due.yaml"
+    recipe.write_text("name: due\ndescription: A test\nseed: 0\nstages:\n  only: {stage: toy}\n")
+    parameters = json.dumps({"recipe": str(recipe)})
+    prefect("deployment", "run", "reproduce/quickstart", "--params", parameters, "--start-in", "3 seconds")
+    with httpx.Client(base_url=f"{prefect_url}/") as api:
+        nightly = api.get("deployments/name/nightly/nightly").json()
+        schedule = f"deployments/{nightly['id']}/schedules/{nightly['schedules'][0]['id']}"
+
+        def due():
+            runs = api.post("flow_runs/filter", json={"deployments": {"id": {"any_": [nightly["id"]]}}}).json()
+            return {run["expected_start_time"][11:16] for run in runs}
+
+        api.patch(schedule, json={"active": True}).raise_for_status()
+        try:
+            wait_until(lambda: due() == {"01:00"}, 120, "the next nights to be scheduled")
+        finally:
+            api.patch(schedule, json={"active": False}).raise_for_status()
+    wait_until(lambda: [run for run in _runs(prefect) if run["recipe"] == "due"], 60, "the run that is due")
