@@ -51,16 +51,30 @@ def chosen_checkpoint(artifact: Path, step: int | None) -> Path:
     return chosen
 
 
+def read_tokenizer(path: Path) -> Any:
+    """The tokenizer in `path`. Raises UserError when there is none, or none that can be loaded."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:  # files that are missing, torn, or of an unknown kind
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{path} holds no tokenizer that can be loaded ({why}): save the model's tokenizer beside its weights "
+            "(tokenizer.json, tokenizer_config.json), or build the stage that made it anew."
+        ) from error
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read the tokenizer and the configs in `path`. Raises UserError when it cannot be sampled."""
-    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+    from transformers import AutoConfig, GenerationConfig
 
     if not (path / "config.json").is_file():
         raise UserError(
             f"{path} is no checkpoint (config.json is missing). Give as `model` a stage that makes one: "
             "fetch_model, train_sft, train_grpo or train_ppo; `r1 verify` finds damaged artifacts."
         )
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    tokenizer = read_tokenizer(path)
     if tokenizer.chat_template is None:
         raise UserError(
             f"The tokenizer in {path} has no chat template, so there is no telling how a prompt is shown to "

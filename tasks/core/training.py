@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tasks.core.checkpoint import read_tokenizer
 from tasks.core.checkpoint_disk import check_checkpoint_disk
 from tasks.core.errors import Unhealthy, UserError
 from tasks.core.files import write_json, write_text
@@ -58,14 +59,12 @@ def trainer_arguments(
 
 def load_tokenizer(model: Path) -> PreTrainedTokenizerBase:
     """The checkpoint's tokenizer. Raises UserError when it is not there or has no chat template."""
-    from transformers import AutoTokenizer
-
     checkpoint = model / "model"
     if not (checkpoint / "config.json").is_file():
         raise UserError(
             f"{checkpoint} holds no checkpoint: `model` must point at fetch_model, train_sft, train_grpo or train_ppo."
         )
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    tokenizer: PreTrainedTokenizerBase = read_tokenizer(checkpoint)
     if not tokenizer.chat_template:
         raise UserError(
             f"the tokenizer in {checkpoint} has no chat template: set chat_template in the fetch_model stage."

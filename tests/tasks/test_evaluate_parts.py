@@ -59,6 +59,15 @@ def test_evaluate_tokenizer_without_chat_template_names_the_stage_to_mend(inputs
     assert "set `chat_template` in the fetch_model stage" in refusal(inputs | {"model": tmp_path}, tmp_path)
 
 
+@pytest.mark.parametrize("damage", ["missing", "torn"])
+def test_evaluate_checkpoint_without_a_tokenizer_says_what_is_missing(inputs, tmp_path, damage):
+    save_bigram_model(tmp_path / "model", WORDS, FOLLOWS)
+    for path in (tmp_path / "model").glob("*token*"):
+        path.unlink() if damage == "missing" else path.write_text("{")
+    message = refusal(inputs | {"model": tmp_path}, tmp_path)
+    assert f"{tmp_path / 'model'} holds no tokenizer that can be loaded" in message and "tokenizer.json" in message
+
+
 @pytest.mark.parametrize("tasks", [("countdown", "math"), ("chess",)])
 def test_evaluate_mixed_or_unknown_task_is_refused(inputs, tmp_path, tasks):
     problems = write_problems(tmp_path / "p", [problem(place, task=task) for place, task in enumerate(tasks)])
