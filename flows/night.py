@@ -45,8 +45,7 @@ class NightShift:
         try:
             result = self._reproduce(plan, rebuild=[stage.name for stage in plan.stages])
         except Exception as error:  # a crash, a mistake, a server away: the next recipe has its turn
-            reason = str(error).strip() or type(error).__name__
-            return [self._write(plan, row, started, Verdict.FAILED, reason) for row in rows]
+            return [self._write_failed(plan, row, started, error) for row in rows]
         return [self._judge_row(plan, row, started, result) for row in rows]
 
     def _reproduce(self, plan: Plan, extra: Sequence[str] = (), **options: Any) -> dict[str, Any]:
@@ -62,25 +61,26 @@ class NightShift:
         settings: Any = plan[row.stage].spec.config
         is_greedy = settings.temperature == 0
         look = partial(self._look, row=row, earlier=earlier, seed=plan.recipe.seed, is_greedy=is_greedy)
-        judged, num_extra = look(right), 0
+        judged, num_extra, gpu_hours = look(right), 0, _gpu_hours(result)
         if judged.samples_to_pass and judged.samples_to_pass <= self.max_extra_samples:
             num_extra = judged.samples_to_pass
-            more = self._draw(plan, row, num_extra, settings.seed + SEED_STEP)
-            pooled = {question: [*right[question], *more[question]] for question in right}
-            judged = look(pooled, first_look=judged)
-        return self._write(
-            plan, row, started, judged.verdict, judged.reason, judged, result, earlier=earlier, num_extra=num_extra
-        )
+            extra = [f"{row.stage}.num_samples={num_extra}", f"{row.stage}.seed={settings.seed + SEED_STEP}"]
+            try:
+                drawn = self._reproduce(plan, extra, until=[row.stage])
+            except Exception as error:  # as above
+                return self._write_failed(plan, row, started, error)
+            more = read_right(Path(drawn["stages"][row.stage]["path"]))
+            judged = look({key: [*right[key], *more[key]] for key in right}, first_look=judged)
+            gpu_hours += _gpu_hours(drawn)
+        found = {"run_id": result["run_id"], "gpu_hours": gpu_hours, "num_extra_samples": num_extra}
+        return self._write(plan, row, started, judged.verdict, judged.reason, judged, **found)
 
     def _look(self, right: Right, **what: Any) -> Judged:
         right_QS = list(right.values())
         return judge_night(self.gate, score=score_of(right_QS), estimate=clustered_mean(right_QS), **what)
 
-    def _draw(self, plan: Plan, row: TargetRow, num_samples: int, seed: int) -> Right:
-        """More samples of the same questions from the same checkpoint; nothing but the evaluation is built."""
-        extra = [f"{row.stage}.num_samples={num_samples}", f"{row.stage}.seed={seed}"]
-        result = self._reproduce(plan, extra, until=[row.stage])
-        return read_right(Path(result["stages"][row.stage]["path"]))
+    def _write_failed(self, plan: Plan, row: TargetRow, started: str, error: Exception) -> Night:
+        return self._write(plan, row, started, Verdict.FAILED, str(error).strip() or type(error).__name__)
 
     def _write(
         self,
@@ -90,13 +90,10 @@ class NightShift:
         verdict: Verdict,
         reason: str,
         judged: Judged | None = None,
-        result: Mapping[str, Any] | None = None,
-        *,
-        earlier: Sequence[Night] = (),
-        num_extra: int = 0,
+        **found: Any,
     ) -> Night:
         provenance = collect_provenance()
-        gpu_hours = _gpu_hours(result) if result else 0.0
+        price = self.price_per_gpu_hour
         night = Night(
             recipe=row.recipe,
             stage=row.stage,
@@ -110,7 +107,6 @@ class NightShift:
             evidence=judged.evidence if judged else 0.0,
             started_at=started,
             ended_at=_now(),
-            run_id=result["run_id"] if result else None,
             seed=plan.recipe.seed,
             overrides=list(plan.recipe.overrides),
             commit=provenance["git_commit"],
@@ -121,10 +117,10 @@ class NightShift:
                 stage.name: {key: value for key, value in stage.identity.items() if key != "inputs"}
                 for stage in plan.stages
             },
-            gpu_hours=gpu_hours,
-            cost=None if self.price_per_gpu_hour is None else gpu_hours * self.price_per_gpu_hour,
-            num_extra_samples=num_extra,
+            cost=None if price is None else price * found.get("gpu_hours", 0.0),
+            **found,
         )
+        earlier = of_target(read_nights(self.store.root)[0], row, plan.recipe.seed)
         passed = [one for one in earlier if one.verdict is Verdict.PASSED]
         if verdict is not Verdict.PASSED and passed:
             night = night.model_copy(update={"changes": changes_between(passed[-1], night)})

@@ -67,6 +67,13 @@ def _nights(tmp_path):
     return nights
 
 
+def _made_up(tmp_path, **fields):
+    """A pass of an earlier night."""
+    given = {"recipe": str(tmp_path / "tiny.yaml"), "stage": "after", "metric": "accuracy", "seed": 3}
+    given |= {"verdict": Verdict.PASSED, "reason": "", "started_at": "", "ended_at": ""}
+    return Night(**given | fields)
+
+
 def _events(names):
     """The names of this session's events, once all of `names` have come."""
     from prefect.client.orchestration import get_client
@@ -135,12 +142,9 @@ def test_nights_write_verdicts_tell_people_rebuild_everything_and_list_what_chan
 def test_nightly_draws_more_samples_where_they_would_decide(nightly, tmp_path):
     """Four earlier nights of the target's own seed say that runs do not differ; 24 completions are not enough."""
     row = _row(0.001, "seed: 3")
-    recipe = str(tmp_path / "tiny.yaml")
     score = NightScore(mean=0.0, low=0.0, high=0.1, num_questions=12, num_samples=2, variance=0.001)
-    night = Night(recipe=recipe, stage="after", metric="accuracy", target={"value": 0.001}, verdict=Verdict.PASSED,
-                  reason="", score=score, started_at="", ended_at="", seed=3)  # fmt: skip
     for _ in range(4):
-        append_night(tmp_path / "store", night)
+        append_night(tmp_path / "store", _made_up(tmp_path, target={"value": 0.001}, score=score))
     state = nightly(row, drop=0.03, max_extra_samples=60)
     last = _nights(tmp_path)[-1]
     assert last.num_extra_samples > 0 and last.score.num_samples == 2 + last.num_extra_samples
@@ -150,10 +154,13 @@ def test_nightly_draws_more_samples_where_they_would_decide(nightly, tmp_path):
 def test_nightly_whose_run_fails_says_so_and_goes_on_to_the_next_recipe(nightly, tmp_path):
     other = tmp_path / "other.yaml"
     other.write_text(RECIPE.replace("name: tiny", "name: other"))
+    passed = _made_up(tmp_path, target={"value": 0.9}, packages={"trl": "1.0"})
+    append_night(tmp_path / "store", passed)
     state = nightly(_row(0.9), _row(0.001).replace("{recipe}", str(other)), overrides=["after.max_new_tokens=500"])
-    failed, also = _nights(tmp_path)
+    _, failed, also = _nights(tmp_path)
     assert state.is_failed() and failed.verdict is also.verdict is Verdict.FAILED
     assert "set max_new_tokens to at most" in failed.reason and failed.score is None
+    assert any(change.startswith("package trl: 1.0 → ") for change in failed.changes) and also.changes == []
 
 
 @pytest.mark.parametrize(
