@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.plan import Plan, PlannedStage
-from flows.siblings import find_siblings
+from flows.siblings import find_nights, find_siblings
 from slurm.job import LAUNCH, STATUS, STOP, USER_ERROR, Cause, End, Job, Launcher, RunningJob, log_tail, read_progress
 from slurm.queue import NoAnswer
 from slurm.submission import SETUP
@@ -191,11 +191,14 @@ class Builder:
             return self.launcher.start(job, partial(self._wait, stage))
 
     def _describe_run(self, kind: Stage) -> dict[str, Any]:
-        """The run as far as it has come; for a stage that takes all artifacts, the report, with the other seeds."""
+        """The run as far as it has come; for a stage that takes all artifacts, the report, with the other seeds and
+        the recipe's nights."""
         run = self.run_of()
         description = run.model_dump(mode="json", by_alias=True)
         takes_all = any(one.every for one in kind.inputs.values())
-        return description | ({"siblings": find_siblings(self.store, run)} if takes_all else {})
+        if not takes_all:
+            return description
+        return description | {"siblings": find_siblings(self.store, run), "nights": find_nights(self.store, run)}
 
     def _watch(self, stage: PlannedStage, job: Job, running: RunningJob) -> None:
         """Follow the job to its end; whatever interrupts this thread, the job's processes end too."""

@@ -37,7 +37,7 @@ def show_ledger(store: Store, recipe: str | None, last: int | None, *, as_json: 
 
 def write_page(store: Store) -> Path:
     """Write <store>/nights/index.html anew; returns its path."""
-    from tasks.core.report.nights import write_nights
+    from tasks.core.report.nights_page import write_nights
 
     page = store.root / FOLDER / PAGE
     page.parent.mkdir(parents=True, exist_ok=True)

@@ -4,10 +4,12 @@ The report draws them beside its own run. They are not part of its identity: a r
 when it was built, and `r1 run RECIPE --rebuild report` brings it up to date.
 """
 
+from pathlib import Path
 from typing import Any
 
 from flows.recipe_yaml import read_value
 from tasks.core.store import DamagedRecord, Run, Store, read_record
+from tasks.core.store.nights import read_nights
 
 
 def find_siblings(store: Store, run: Run) -> list[dict[str, Any]]:
@@ -25,6 +27,17 @@ def find_siblings(store: Store, run: Run) -> list[dict[str, Any]]:
         if entry is not None and other.seed is not None:
             found[other.seed] = entry
     return [found[seed] for seed in sorted(found)]
+
+
+def find_nights(store: Store, run: Run) -> list[dict[str, Any]]:
+    """The ledger's nights of the run's recipe, without what a plot does not need."""
+    nights, _ = read_nights(store.root)
+    bulky = {"identities", "packages", "hardware", "e_values", "overrides"}
+    return [
+        night.model_dump(mode="json", by_alias=True, exclude=bulky)
+        for night in nights
+        if Path(night.recipe).stem == run.recipe
+    ]
 
 
 def _settings(run: Run) -> tuple[Any, list[str]]:

@@ -1,13 +1,11 @@
-"""The page of the nightly ledger: for each target its scores over the nights, the target, and the verdicts."""
+"""The nights of the ledger as a report shows them: for each target its scores, with the target and the verdicts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from tasks.core.report.page import TEMPLATES, make_environment
 from tasks.core.report.plots import MUTED, SERIES, finish, start, styled
 from tasks.core.report.text import percent
 from tasks.core.store.nights import Night, Verdict
@@ -37,21 +35,8 @@ class Series:
     plot: Markup | None
 
 
-def render_nights(nights: Sequence[Night], notes: Sequence[str]) -> str:
-    """The page as HTML text, with nothing to fetch."""
-    css = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
-    template = make_environment(TEMPLATES).get_template("nights.html.j2")
-    return template.render(css=css, series=_series(nights), notes=notes, caption=CAPTION, total=len(nights))
-
-
-def write_nights(page: Path, nights: Sequence[Night], notes: Sequence[str]) -> None:
-    """Write the page in one step."""
-    from tasks.core.files import write_text
-
-    write_text(page, render_nights(nights, notes))
-
-
-def _series(nights: Sequence[Night]) -> list[Series]:
+def series_of(nights: Sequence[Night]) -> list[Series]:
+    """One series a target, in the order in which they were first judged."""
     by_target: dict[tuple[Any, ...], list[Night]] = {}
     for night in nights:
         key = (night.recipe, night.stage, night.metric, night.target.get("value"), night.target.get("seed"))

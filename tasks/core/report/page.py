@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
+from pydantic import ValidationError
 
 from tasks.core.report import text
 from tasks.core.report.captions import lesson_of
@@ -15,12 +16,15 @@ from tasks.core.report.evaluations import Comparison, Evaluation, Interval
 from tasks.core.report.examples import RULE, Example, group_problems
 from tasks.core.report.funnels import funnels_of
 from tasks.core.report.graph import describe_state, draw_graph
+from tasks.core.report.nights import CAPTION as NIGHTS_CAPTION
+from tasks.core.report.nights import Series, series_of
 from tasks.core.report.numbers import rows_of
 from tasks.core.report.plots import MUTED, SERIES, describe, draw_accuracies, draw_curve, draw_lengths
 from tasks.core.report.rollouts import Passage, Rollouts, read_rollouts
 from tasks.core.report.run import Run, Step
 from tasks.core.report.seeds import Seed, seeds_of, with_seeds
 from tasks.core.report.sweeps import draw_sweep, sweeps_of
+from tasks.core.store.nights import Night
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -93,6 +97,8 @@ def render(
             benchmarks=views,
             headline=comparisons[0] if comparisons else None,
             seeds=seeds,
+            nights=_nights(run),
+            nights_caption=NIGHTS_CAPTION,
             graph=draw_graph(run.steps) if run.steps else None,
             funnels=funnels_of(run.steps),
             trainings=trainings,
@@ -123,6 +129,17 @@ def _finalize(value: Any) -> Any:
 
 def _readable_json(value: Any) -> str:
     return text.bounded(json.dumps(value, indent=2, ensure_ascii=False, default=str), 16_000, 4_000)
+
+
+def _nights(run: Run) -> list[Series]:
+    """The nights of this recipe that the ledger had; entries that cannot be read are left out."""
+    nights = []
+    for one in run.description.get("nights") or []:
+        try:
+            nights.append(Night.model_validate(one))
+        except ValidationError:
+            run.notes.append("An entry of the nightly ledger could not be read and is left out.")
+    return series_of(nights)
 
 
 def _group_sizes(comparisons: Sequence[Comparison]) -> list[tuple[str, int]]:

@@ -1,0 +1,23 @@
+"""The page of the nightly ledger: all targets, their plots, and the latest nights of each."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from tasks.core.files import write_text
+from tasks.core.report.nights import CAPTION, series_of
+from tasks.core.report.page import TEMPLATES, make_environment
+from tasks.core.store.nights import Night
+
+
+def render_nights(nights: Sequence[Night], notes: Sequence[str]) -> str:
+    """The page as HTML text, with nothing to fetch. `notes` says which entries could not be read."""
+    css = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    template = make_environment(TEMPLATES).get_template("nights.html.j2")
+    return template.render(css=css, series=series_of(nights), notes=notes, caption=CAPTION, total=len(nights))
+
+
+def write_nights(page: Path, nights: Sequence[Night], notes: Sequence[str]) -> None:
+    """Write the page in one step."""
+    write_text(page, render_nights(nights, notes))
