@@ -7,6 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
+import pytest
+
+from tasks.core.teachers import health, openai_llm
+
 STATUS = {
     "400": "context is too long",
     "401": "who are you",
@@ -136,3 +140,10 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     return {"id": "1", "object": "chat.completion", "created": 1, "model": request["model"], "choices": [choice]} | {
         "usage": usage
     }
+
+
+def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a client wait for hundredths of a second where it waits for seconds."""
+    monkeypatch.setattr(health, "FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(health, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(openai_llm, "TICK_S", 0.05)

@@ -19,9 +19,8 @@ from r1_process import wait_until
 
 from tasks.core.errors import TransientError, UserError
 from tasks.core.evaluated_server import EvaluatedServer
-from tasks.core.teachers import health, openai_llm
 from tasks.evaluate import Evaluate, evaluate
-from tests.tasks.chat_server import ChatServer
+from tests.tasks.chat_server import ChatServer, shorten_pauses
 from tests.tasks.training_inputs import run_and_ask_to_stop
 
 ROOT = Path(__file__).parents[2]
@@ -39,9 +38,7 @@ def server() -> Iterator[ChatServer]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "FIRST_PAUSE_S", 0.02)
-    monkeypatch.setattr(health, "LONGEST_PAUSE_S", 0.05)
-    monkeypatch.setattr(openai_llm, "TICK_S", 0.05)
+    shorten_pauses(monkeypatch)
     monkeypatch.setenv("MY_KEY", SECRET)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import TransientError, UserError
-from tasks.core.teachers import health, openai_llm
+from tasks.core.teachers import health
 from tasks.core.teachers.config import OpenAITeacher
 from tasks.core.teachers.openai_llm import OpenAITeacherLLM
-from tests.tasks.chat_server import ChatServer
+from tests.tasks.chat_server import ChatServer, shorten_pauses
 
 
 @pytest.fixture
@@ -22,9 +22,7 @@ def server() -> Iterator[ChatServer]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "FIRST_PAUSE_S", 0.02)
-    monkeypatch.setattr(health, "LONGEST_PAUSE_S", 0.05)
-    monkeypatch.setattr(openai_llm, "TICK_S", 0.05)
+    shorten_pauses(monkeypatch)
 
 
 def make_llm(base_url: str, **fields: Any) -> OpenAITeacherLLM:
