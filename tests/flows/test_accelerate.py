@@ -47,7 +47,10 @@ def test_path_of_ones_own_file_is_taken_as_it_is(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"accelerate": "zero33"}, r"is 'zero33', which does not exist\. Did you mean zero3\? .* \(ddp, fsdp, zero2,"),
+        (
+            {"accelerate": "zero33"},
+            r"is 'zero33', which does not exist\. Did you mean zero3\? .*accelerate: ddp, fsdp,",
+        ),
         ({"accelerate": "zero3", "stage": PREPARE}, "is for trainings, but prepare_data runs as one process"),
         ({"accelerate": "zero3", "deepspeed": "ds.json"}, "is 'zero3', but sft.deepspeed says the same in another way"),
         ({"accelerate": "ddp", "fsdp": True}, "but sft.fsdp says the same"),
