@@ -1,5 +1,6 @@
 """`r1 nightly`: the flow `nightly` in this process, for cron or by hand; its log goes to the terminal."""
 
+import logging
 import os
 import sys
 from typing import Any
@@ -13,11 +14,19 @@ from flows.server import OwnServer
 from tasks.core.store import Store, store_root
 
 
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """A run that fails is a verdict, with its reason; where in Prefect it was raised is no news."""
+    record.exc_info = record.exc_text = None
+    return True
+
+
 def spend_night(parameters: dict[str, Any]) -> int:
     """Spend one night and print its verdicts; the exit code is 1 where one is regressed or failed.
 
     Raises UserError as the flow does.
     """
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_without_traceback)
     server = None if os.environ.get("PREFECT_API_URL") else OwnServer()
     with temporary_settings({PREFECT_API_URL: server.api_url()} if server else {}):
         try:
@@ -25,8 +34,8 @@ def spend_night(parameters: dict[str, Any]) -> int:
         except KeyboardInterrupt:
             print("r1: interrupted; what was built is kept, and no verdict is written for it.", file=sys.stderr)
             return EXIT_INTERRUPTED
-    written = state.data if isinstance(state.data, list) else None
-    if written is None:  # it ended before there was a verdict
-        raise state.result(raise_on_failure=False)
+    written = state.result(raise_on_failure=False)
+    if isinstance(written, BaseException):  # it ended before there was a verdict
+        raise written
     show_ledger(Store(store_root(parameters["store"])), None, len(written), as_json=False)
     return EXIT_FAILED if state.is_failed() else EXIT_OK

@@ -2,6 +2,7 @@
 
 import json
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -179,3 +180,16 @@ def test_nightly_with_a_mistake_is_refused_before_anything_runs(nightly, tmp_pat
     error = state.result(raise_on_failure=False)
     assert isinstance(error, UserError) and words in str(error)
     assert not list((tmp_path / "store").glob("[a-z]*/*/record.json")) and not (tmp_path / "store" / FOLDER).exists()
+
+
+def test_command_nightly_prints_its_verdicts_and_ledger_lists_them(r1, tmp_path):
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE)
+    targets = tmp_path / "targets.yaml"
+    targets.write_text(f"targets:\n  - {{{_row(0.9).replace('{recipe}', str(recipe))}}}\n")
+    output = r1("nightly", "--targets", targets, "--set", "after.max_new_tokens=500", exit_code=1)
+    assert "set max_new_tokens to at most" in output and "failed" in output
+    assert "failed" in r1("ledger") and json.loads(r1("ledger", "--json"))[0]["verdict"] == "failed"
+    assert Path(r1("ledger", "--page").strip()).is_file()
+    assert "name the recipes to reproduce" in r1("nightly", exit_code=2)
+    assert "nearest: quickstart" in r1("nightly", "quickstat", exit_code=2)
