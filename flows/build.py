@@ -195,8 +195,7 @@ class Builder:
         the recipe's nights."""
         run = self.run_of()
         description = run.model_dump(mode="json", by_alias=True)
-        takes_all = any(one.every for one in kind.inputs.values())
-        if not takes_all:
+        if not kind.takes_all:
             return description
         return description | {"siblings": find_siblings(self.store, run), "nights": find_nights(self.store, run)}
 

@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
                          help="only this stage and what it is made from; may be repeated")  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="print the plan and every stage's command, run nothing")
     run.add_argument(
-        "--jobs", type=_at_least(1), help="how many stages may run at a time (default: 1; with slurm, all)"
+        "--jobs", type=_at_least(1), help="most stages at a time (default: 1; with --smoke, 2; with slurm, all)"
     )
     for sub in (run, doctor):
         sub.add_argument(

@@ -67,7 +67,7 @@ def make_plan(recipe: Recipe) -> Plan:
             for key, source in spec.inputs.items()
         }
         try:
-            identity = identity_of(spec.stage, spec.config, fingerprints)
+            identity = identity_of(spec.stage, spec.config, fingerprints, recipe.name)
         except UserError as mistake:
             raise UserError(f"stage {spec.name}: {mistake}") from mistake
         done[spec.name] = PlannedStage(spec, identity, fingerprint_of(identity))

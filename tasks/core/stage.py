@@ -69,3 +69,8 @@ class Stage:
     is_distributed: bool = False
     memory_advice: str = ""
     check_inputs: Callable[[Any, Collection[str]], Mapping[str, str]] | None = None
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether it reads every artifact of the run, to tell of the run."""
+        return any(one.every for one in self.inputs.values())

@@ -58,6 +58,16 @@ def test_identity_of_a_stage_passes_on_to_those_that_read_it_and_no_others(finge
     assert lower["first"] == old["first"] and lower["second"] != old["second"]
 
 
+def test_identity_depends_on_the_name_of_the_recipe_where_a_stage_tells_of_the_run(toy_stage, tmp_path):
+    """Two recipes may share every artifact, but not the page that bears a recipe's name."""
+    planned = []
+    for name in ("plan", "other"):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(RECIPE.replace("name: plan", f"name: {name}") + "  report: {stage: report}\n")
+        planned.append({stage.name: stage.fingerprint for stage in make_plan(load_recipe(path)).stages})
+    assert [name for name in planned[0] if planned[0][name] != planned[1][name]] == ["report"]
+
+
 def test_look_ahead_tells_of_rebuilds_and_of_what_was_made_from_the_old_one(prefect_server, tmp_path):
     from flows.reproduce import reproduce
 

@@ -101,11 +101,17 @@ def test_train_sft_killed_and_resumed_equals_uninterrupted(
     folder(tmp_path / "work" / "checkpoints" / "checkpoint-39")  # what a kill in the middle of a save leaves
     train_sft(parsed(TrainSftConfig, **config), out=tmp_path, **inputs)
     assert json.loads((tmp_path / "metrics.json").read_text())["resumed_from_step"] in range(8, 36, 4)
-    assert checkpoint_of(tmp_path, 36) == checkpoint_of(trained, 36)
+    ours, wanted = (_without_python_draws(checkpoint_of(out, 36)) for out in (tmp_path, trained))
+    assert ours == wanted
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == (
         trained / "model" / "model.safetensors"
     ).read_bytes()
     assert history_of(tmp_path) == history_of(trained)
+
+
+def _without_python_draws(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Threads that other tests left in this process draw from Python's generator: test_exact_resume.py has its own."""
+    return {path: value for path, value in checkpoint.items() if not path.startswith("/rng/python")}
 
 
 def test_train_sft_paused_and_resumed_equals_uninterrupted(

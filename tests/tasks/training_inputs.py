@@ -153,7 +153,6 @@ def checkpoint_of(out: Path, step: int) -> dict[str, Any]:
     folder = out / "work" / "checkpoints" / f"checkpoint-{step}"
     pickled = {name: torch.load(folder / name, weights_only=False) for name in ("optimizer.pt", "scheduler.pt")}
     pickled["rng"] = torch.load(folder / "rng_state.pth", weights_only=False)
-    del pickled["rng"]["python"]  # nothing of ours draws from it, but Prefect's threads do, started here by other tests
     weights = {path.name: load_file(path) for path in folder.glob("*.safetensors")}
     state = json.loads((folder / "trainer_state.json").read_text())
     log = [{key: value for key, value in row.items() if key != "step_time"} for row in state["log_history"]]

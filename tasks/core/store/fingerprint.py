@@ -50,11 +50,14 @@ def fingerprint_of(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(identity).encode("ascii")).hexdigest()[:FINGERPRINT_DIGITS]
 
 
-def identity_of(stage: Stage, config: StageConfig, inputs: Mapping[str, str | Mapping[str, str]]) -> dict[str, Any]:
+def identity_of(
+    stage: Stage, config: StageConfig, inputs: Mapping[str, str | Mapping[str, str]], recipe: str = ""
+) -> dict[str, Any]:
     """Everything that decides the content of the artifact that `stage` makes from `config` and `inputs`.
 
-    `inputs` maps an input's name to a fingerprint, or to {stage name: fingerprint}. Raises UserError when a library
-    that the stage names is not installed, or when the config holds a secret (it would stay in every record).
+    `inputs` maps an input's name to a fingerprint, or to {stage name: fingerprint}. The name of the recipe decides
+    only what tells of the run. Raises UserError when a library that the stage names is not installed, or when the
+    config holds a secret (it would stay in every record).
     """
     identity = {
         "stage": stage.name,
@@ -63,6 +66,8 @@ def identity_of(stage: Stage, config: StageConfig, inputs: Mapping[str, str | Ma
         "inputs": {name: value if isinstance(value, str) else dict(value) for name, value in inputs.items()},
         "libraries": {name: _installed_version(name, stage.name) for name in sorted(stage.libraries)},
     }
+    if stage.takes_all:
+        identity["recipe"] = recipe
     refuse_secrets(identity)
     return identity
 
