@@ -116,7 +116,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_nights(add: Callable[[str, str, Command], argparse.ArgumentParser]) -> None:
     nightly = add("nightly", "reproduce recipes, hold their scores against targets, write the verdicts down",
                   commands.nightly)  # fmt: skip
-    nightly.add_argument("recipes", nargs="*", metavar="RECIPE", help="that have a target (default: all of --targets)")
+    nightly.add_argument("recipes", nargs="*", metavar="RECIPE",
+                         help="recipes that have a target (default: all of --targets)")  # fmt: skip
     nightly.add_argument("--targets", metavar="FILE", help="rows of your own (default: recipes/targets.yaml)")
     nightly.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                          help="change one value of every recipe; may be repeated")  # fmt: skip
@@ -129,7 +130,7 @@ def _add_nights(add: Callable[[str, str, Command], argparse.ArgumentParser]) -> 
     nightly.add_argument("--notify", action="append", metavar="BLOCK", help="a notification block of Prefect's")
     nightly.add_argument("--launch", choices=("local", "slurm"), default="local", help="where stages run")
     nightly.add_argument("--cluster", metavar="PROFILE", help=CLUSTER_HELP)
-    nightly.add_argument("--jobs", type=_at_least(1), help="how many stages may run at a time")
+    nightly.add_argument("--jobs", type=_at_least(1), help="most stages at a time (default: 1; with slurm, all)")
     ledger = add("ledger", "list the verdicts of the nights", commands.ledger)
     ledger.add_argument("recipe", nargs="?", help="of one recipe (default: all)")
     ledger.add_argument("--last", type=_at_least(1), metavar="N", help="only the last N")

@@ -17,7 +17,7 @@ from prefect.states import Completed, Failed, State
 from flows.night import NightShift
 from flows.night_verdict import Gate
 from flows.nights_view import write_page
-from flows.notify import load_blocks, notify_all
+from flows.notify import load_blocks, notify_all, notify_broken
 from flows.plan import Plan, make_plan
 from flows.recipe import load_recipe
 from flows.targets import TargetRow, load_targets
@@ -69,11 +69,15 @@ def nightly(
         price_per_gpu_hour=price_per_gpu_hour,
     )
     nights: list[Night] = []
-    for name in _recipes(rows):
-        for night in shift.judge(plans[name], [row for row in rows if row.recipe == name]):
-            _publish(night)
-            nights.append(night)
-    write_page(Store(root))
+    try:
+        for name in _recipes(rows):
+            for night in shift.judge(plans[name], [row for row in rows if row.recipe == name]):
+                _publish(night)
+                nights.append(night)
+        write_page(Store(root))
+    except Exception as error:  # the ledger cannot be written: somebody must hear of that too
+        notify_broken(blocks, error)
+        raise
     notify_all(blocks, [night for night in nights if night.verdict is not Verdict.PASSED])
     return _final_state(nights)
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tasks.core.errors import UserError
@@ -16,8 +17,8 @@ PAGE = "index.html"
 
 
 def show_ledger(store: Store, recipe: str | None, last: int | None, *, as_json: bool) -> None:
-    """Print the nights, the oldest first: all, or the `last` ones, of all recipes or one. Raises UserError for a
-    recipe that has none."""
+    """Print the nights, the oldest first: all, or the `last` ones, of all recipes or one; and why the latest of each
+    target was judged so. Raises UserError for a recipe that has none."""
     nights, notes = read_nights(store.root)
     if recipe is not None:
         names = dict.fromkeys(night.recipe for night in nights)
@@ -32,7 +33,13 @@ def show_ledger(store: Store, recipe: str | None, last: int | None, *, as_json: 
     console = Console()
     for note in notes:
         console.print(f"warning: {note}", markup=False)
-    console.print(_table(nights) if nights else f"No night in {store.root} yet: `r1 nightly` spends the first one.")
+    if not nights:
+        console.print(f"No night in {store.root} yet: `r1 nightly` spends the first one.", markup=False)
+        return
+    console.print(_table(nights))
+    for night in _latest(nights):
+        text = "\n".join([f"night {night.number}, {_target(night)} {night.verdict}: {night.reason}", *night.changes])
+        console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def write_page(store: Store) -> Path:
@@ -47,20 +54,33 @@ def write_page(store: Store) -> Path:
 
 def _table(nights: list[Night]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("night", "ended (UTC)", "target", "verdict", "score", "seed", "commit", "GPU h", "cost", "why"):
-        table.add_column(column, overflow="fold")
+    for column in ("night", "ended (UTC)", "target", "verdict", "score", "seed", "commit"):
+        table.add_column(column, overflow="fold", no_wrap=column not in ("target", "ended (UTC)"))
+    if has_gpus := any(night.gpu_hours for night in nights):
+        table.add_column("GPU h", justify="right")
+    if has_cost := any(night.cost is not None for night in nights):
+        table.add_column("cost", justify="right")
     for night in nights:
         score = night.score
-        table.add_row(
+        cells = [
             str(night.number),
             night.ended_at[:16].replace("T", " "),
-            f"{night.recipe}:{night.stage}",
+            escape(_target(night)),
             f"[{STYLES[night.verdict]}]{night.verdict}",
             f"{100 * score.mean:.1f} % ({100 * score.low:.1f} to {100 * score.high:.1f})" if score else "",
             "" if night.seed is None else str(night.seed),
             f"{(night.commit or '')[:8]}{'+' if night.dirty else ''}",
-            f"{night.gpu_hours:.2f}",
-            "" if night.cost is None else f"{night.cost:.2f}",
-            night.reason.replace("[", r"\["),
-        )
+        ]
+        cells += [f"{night.gpu_hours:.2f}"] * has_gpus + ["" if night.cost is None else f"{night.cost:.2f}"] * has_cost
+        table.add_row(*cells)
     return table
+
+
+def _latest(nights: list[Night]) -> list[Night]:
+    """The last night of each target."""
+    return list({(night.recipe, night.stage, night.target.get("value")): night for night in nights}.values())
+
+
+def _target(night: Night) -> str:
+    """The recipe by its name, also where it was given as a path."""
+    return f"{Path(night.recipe).name.removesuffix('.yaml')}:{night.stage}"

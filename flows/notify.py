@@ -29,13 +29,20 @@ def load_blocks(names: Sequence[str]) -> list[NotificationBlock]:
 
 
 def notify_all(blocks: Sequence[NotificationBlock], nights: Sequence[Night]) -> None:
-    """One message with all verdicts to each block; nothing where there is none. A block that fails is only logged:
-    the verdicts are in the ledger."""
-    if not nights:
-        return
-    worst = min(nights, key=lambda night: ("regressed", "failed", "inconclusive").index(night.verdict))
-    subject = f"r1flow: {worst.recipe}:{worst.stage} {worst.verdict}"
-    body = "\n\n".join(_text(night) for night in nights)
+    """One message with all verdicts to each block; nothing where there is none."""
+    if nights:
+        worst = min(nights, key=lambda night: ("regressed", "failed", "inconclusive").index(night.verdict))
+        subject = f"r1flow: {worst.recipe}:{worst.stage} {worst.verdict}"
+        _send(blocks, subject, "\n\n".join(_text(night) for night in nights))
+
+
+def notify_broken(blocks: Sequence[NotificationBlock], error: Exception) -> None:
+    """Tell each block that the night ended before its verdicts were written, and why."""
+    _send(blocks, "r1flow: the night broke off", str(error).strip() or type(error).__name__)
+
+
+def _send(blocks: Sequence[NotificationBlock], subject: str, body: str) -> None:
+    """A block that fails is only logged: what it was to tell stands in the ledger or the flow's log."""
     for block in blocks:
         try:
             block.notify(body, subject=subject)

@@ -19,12 +19,16 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write `text` through a temporary file in the same directory, fsync if `durable`, and rename."""
     writer = f"{socket.gethostname()}-{os.getpid()}"  # shares on other nodes may have the same pid
     partial = path.with_name(f".{path.name}.{writer}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> Any:

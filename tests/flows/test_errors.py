@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import pytest
+from small_disk import small_disk
 
 PROBLEMS = """\
   problems:
@@ -91,32 +92,26 @@ def test_crash_names_the_log_and_shows_its_tail_once(r1):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 4 MB."""
-    place = tmp_path / "store"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place]
-    mounted = subprocess.run(command, capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"needs a real small disk, and this user cannot mount a tmpfs: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", place], check=True)
+def disk(tmp_path):
+    """A real file system of 4 MB, where r1's store is."""
+    with small_disk(tmp_path / "store", "4m") as place:
+        yield place
 
 
-def test_disk_full_during_a_stage_is_the_users_to_mend_and_the_next_run_resumes(small_disk, r1, tmp_path):
+def test_disk_full_during_a_stage_is_the_users_to_mend_and_the_next_run_resumes(disk, r1, tmp_path):
     recipe = r1.recipe(f"  only: {{stage: toy, fail: fill, log: {tmp_path / 'log'}}}\n")
     message = _refused(r1, recipe)
-    assert f"no space left on {small_disk}" in message or "no space left" in message
-    assert f"the store {small_disk} has" in message and "--store DIR or R1_STORE=DIR" in message
-    next(small_disk.glob(".staging/*/filler")).unlink()
+    assert f"no space left on {disk}" in message or "no space left" in message
+    assert f"the store {disk} has" in message and "--store DIR or R1_STORE=DIR" in message
+    next(disk.glob(".staging/*/filler")).unlink()
     r1("run", recipe, "--set", "only.fail=''")
     assert [run["state"] for run in r1.runs()] == ["failed", "done"]
 
 
-def test_store_that_is_read_only_is_refused_before_anything_starts(small_disk, offline_r1):
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+def test_store_that_is_read_only_is_refused_before_anything_starts(disk, offline_r1):
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     message = _refused(offline_r1, offline_r1.recipe(PROBLEMS))
-    assert f"cannot use the store {small_disk}: Read-only file system" in message
+    assert f"cannot use the store {disk}: Read-only file system" in message
 
 
 def test_corrupt_record_is_rebuilt_and_the_plan_says_why(r1):

@@ -7,9 +7,11 @@ from threading import Thread
 
 import pytest
 from r1_process import wait_until
+from small_disk import fill, small_disk
 
 from tasks.core.errors import UserError
 from tasks.core.store.nights import FOLDER, Night, NightScore, Verdict, append_night, read_nights
+from tasks.core.store.provenance import collect_provenance
 
 RECIPE = """\
 name: tiny
@@ -140,6 +142,27 @@ def test_nights_write_verdicts_tell_people_rebuild_everything_and_list_what_chan
     assert any(change.startswith("package trl: 1.0 → ") for change in last.changes)
 
 
+def test_night_whose_ledger_is_full_tells_people_and_leaves_nothing_half_written(nightly, webhook, tmp_path):
+    from flows import night
+
+    def fill_and_look():
+        fill(tmp_path / "store")
+        return collect_provenance()
+
+    with small_disk(tmp_path / "store", "8m") as disk:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(night, "collect_provenance", fill_and_look)  # the last thing before a verdict is written
+            state = nightly(_row(0.9), notify=["custom-webhook/nights"])
+        error = state.result(raise_on_failure=False)
+        assert isinstance(error, UserError) and f"no space left: the store {disk} has 0.0 MB free" in str(error)
+        (text,) = webhook
+        assert text.startswith("r1flow: the night broke off: no space left")
+        assert not list((disk / FOLDER).iterdir())
+        (disk / "filler").unlink()
+        nightly(_row(0.9))
+        assert [one.number for one in _nights(tmp_path)] == [1]
+
+
 def test_nightly_draws_more_samples_where_they_would_decide(nightly, tmp_path):
     """Four earlier nights of the target's own seed say that runs do not differ; 24 completions are not enough."""
     row = _row(0.001, "seed: 3")
@@ -189,7 +212,11 @@ def test_command_nightly_prints_its_verdicts_and_ledger_lists_them(r1, tmp_path)
     targets.write_text(f"targets:\n  - {{{_row(0.9).replace('{recipe}', str(recipe))}}}\n")
     output = r1("nightly", "--targets", targets, "--set", "after.max_new_tokens=500", exit_code=1)
     assert "set max_new_tokens to at most" in output and "failed" in output
-    assert "failed" in r1("ledger") and json.loads(r1("ledger", "--json"))[0]["verdict"] == "failed"
+    listed = r1("ledger")
+    assert (
+        "tiny:after  failed" in listed and "night 1, tiny:after failed: stage after failed: evaluate" in listed
+    )
+    assert json.loads(r1("ledger", "--json"))[0]["verdict"] == "failed"
     assert Path(r1("ledger", "--page").strip()).is_file()
     assert "name the recipes to reproduce" in r1("nightly", exit_code=2)
     assert "nearest: quickstart" in r1("nightly", "quickstat", exit_code=2)

@@ -4,6 +4,7 @@ import os
 import subprocess
 
 import pytest
+from small_disk import fill, small_disk
 from store_toy import ToyConfig, build
 
 from tasks.core.errors import UserError
@@ -13,32 +14,15 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 256 kB, mounted at the path that the test gets."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"needs a real small disk, and this user cannot mount a tmpfs: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", place], check=True)
+def disk(tmp_path):
+    """A real file system of 256 kB."""
+    with small_disk(tmp_path / "disk", "256k") as place:
+        yield place
 
 
-def _fill(disk):
-    """Take every free byte, as somebody else's job would."""
-    with (disk / "filler").open("wb", buffering=0) as filler:
-        while True:
-            try:
-                filler.write(b"x" * 4096)
-            except OSError:
-                return
-
-
-def test_store_full_disk_while_publishing_is_a_user_error_and_the_next_build_resumes(small_disk, tmp_path, monkeypatch):
-    store, config = Store(small_disk / "store"), ToyConfig(seed=0, log=str(tmp_path / "log"))
-    monkeypatch.setattr("tasks.core.store.contents.sync_directories", lambda directory: _fill(small_disk))
+def test_store_full_disk_while_publishing_is_a_user_error_and_the_next_build_resumes(disk, tmp_path, monkeypatch):
+    store, config = Store(disk / "store"), ToyConfig(seed=0, log=str(tmp_path / "log"))
+    monkeypatch.setattr("tasks.core.store.contents.sync_directories", lambda directory: fill(disk))
     with pytest.raises(UserError) as failure:
         build(store, config)
     message = str(failure.value)
@@ -46,26 +30,26 @@ def test_store_full_disk_while_publishing_is_a_user_error_and_the_next_build_res
     assert "r1 gc" in message and "--store DIR or R1_STORE=DIR" in message
     assert list(store.artifacts()) == []
     monkeypatch.undo()
-    (small_disk / "filler").unlink()
+    (disk / "filler").unlink()
     hit, _ = build(store, config)
     assert isinstance(store.lookup("toy", hit.record.fingerprint), Hit)
     assert (tmp_path / "log").read_text() == "0\n3\n"
     assert set(hit.record.files) == {"config.json", "metrics.json", "model/weights.bin"}
 
 
-def test_store_full_disk_at_the_start_is_a_user_error(small_disk):
-    store = Store(small_disk / "store")
-    subprocess.run(["mount", "-o", "remount,nr_inodes=2", small_disk], check=True)
+def test_store_full_disk_at_the_start_is_a_user_error(disk):
+    store = Store(disk / "store")
+    subprocess.run(["mount", "-o", "remount,nr_inodes=2", disk], check=True)
     with pytest.raises(UserError, match=r"no space left for .*: the store"):
         build(store, ToyConfig(seed=0))
     with pytest.raises(UserError, match=r"no space left for .*: the store"):
         check_writable(store.root)
 
 
-def test_store_read_only_hits_are_used_and_a_build_is_a_user_error(small_disk):
-    store = Store(small_disk / "store")
+def test_store_read_only_hits_are_used_and_a_build_is_a_user_error(disk):
+    store = Store(disk / "store")
     built, _ = build(store, ToyConfig(seed=0))
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     assert build(store, ToyConfig(seed=0)) == (built, "cached")
     for attempt in (lambda: build(store, ToyConfig(seed=1)), lambda: check_writable(store.root)):
         with pytest.raises(UserError) as failure:
