@@ -213,9 +213,7 @@ def test_command_nightly_prints_its_verdicts_and_ledger_lists_them(r1, tmp_path)
     output = r1("nightly", "--targets", targets, "--set", "after.max_new_tokens=500", exit_code=1)
     assert "set max_new_tokens to at most" in output and "failed" in output
     listed = r1("ledger")
-    assert (
-        "tiny:after  failed" in listed and "night 1, tiny:after failed: stage after failed: evaluate" in listed
-    )
+    assert "tiny:after  failed" in listed and "night 1, tiny:after failed: stage after failed: evaluate" in listed
     assert json.loads(r1("ledger", "--json"))[0]["verdict"] == "failed"
     assert Path(r1("ledger", "--page").strip()).is_file()
     assert "name the recipes to reproduce" in r1("nightly", exit_code=2)
