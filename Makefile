@@ -18,7 +18,7 @@ endif
 # One thread per process: the tests run two processes at a time.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 WORKERS ?= 2
-# In the order of the files: sorted by their number of tests, the slowest, which hold one, would come last.
+# In the order of tests/conftest.py: sorted by their number of tests, the slowest files, which hold one, would come last.
 SHARE_OUT := --dist loadfile --no-loadscope-reorder
 
 .PHONY: env quickstart test test-fast lint

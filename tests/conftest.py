@@ -73,3 +73,9 @@ def r1(tmp_path: Path, prefect_url: str) -> Iterator[R1]:
 def offline_r1(tmp_path: Path) -> R1:
     """The r1 command for what needs no Prefect server; an attempt to reach one fails."""
     return R1(tmp_path, "http://127.0.0.1:9/api")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: begun last, one of them would leave the other worker with nothing to do."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -85,14 +85,46 @@ def test_learning_curve_orders_steps_and_leaves_the_rest_out(tmp_path: Path) -> 
         change_config(
             run.add_evaluation(f"at_{step}", "grpo", right_QS, checkpoint_step=step), checkpoint=step, seed=step
         )
-    run.add_evaluation("end", "grpo", HALF_QS)
+    run.add_evaluation("end", "grpo", HALF_QS)  # how long the training took is not known, but ppo begins here
     run.add_evaluation("odd", "grpo", HALF_QS, checkpoint_step="last")
     run.add_evaluation("ppo_only", "ppo", HALF_QS, checkpoint_step=50)
     (learning,) = sweeps(run)
-    ((name, points),) = learning.lines
+    (name, points), (other, started) = learning.lines
+    assert other == "ppo" and [point.x for point in started] == [0, 50]
     assert (learning.title, learning.axis, name) == ("Accuracy while training", "optimizer step", "grpo")
     assert [(point.x, point.accuracy.mean) for point in points] == [(0, 0.25), (100, 0.5), (200, 1.0)]
     assert learning.description.startswith("grpo: step 0 25.0% (0.0% to 100.0%), step 100 50.0%")
+
+
+def test_learning_curve_has_the_model_before_and_after_the_training_at_its_ends(tmp_path: Path) -> None:
+    run = FabricatedRun(tmp_path)
+    run.add("base", "fetch_model", {}, {})
+    run.add("grpo", "train_grpo", {"model": "base"}, {"num_steps": 250})
+    run.add("other", "train_grpo", {"model": "base"}, {"num_steps": 90}, config={"seed": 1})
+    for name, model, right_QS in (("before", "base", QUARTER_QS), ("after", "grpo", FULL_QS)):
+        change_config(run.add_evaluation(name, model, right_QS), seed=7)
+    change_config(run.add_evaluation("at_100", "grpo", HALF_QS, checkpoint_step=100), checkpoint=100)
+    change_config(
+        run.add_evaluation("greedy", "grpo", HALF_QS), temperature=0.1
+    )  # other settings: no point of this line
+    run.add_evaluation("after_other", "other", HALF_QS)  # none of its checkpoints was asked: no curve
+    (learning,) = sweeps(run)
+    ((name, points),) = learning.lines
+    assert name == "grpo"
+    assert [(point.x, point.accuracy.mean, point.words) for point in points] == [
+        (0, 0.25, "step 0"), (100, 0.5, "step 100"), (250, 1.0, "step 250"),
+    ]  # fmt: skip
+
+
+def test_learning_curve_whose_last_checkpoint_is_the_end_has_it_once(tmp_path: Path) -> None:
+    run = FabricatedRun(tmp_path)
+    run.add("base", "fetch_model", {}, {})
+    run.add("grpo", "train_grpo", {"model": "base"}, {"num_steps": 200})
+    run.add_evaluation("after", "grpo", FULL_QS)
+    for step in (100, 200):
+        change_config(run.add_evaluation(f"at_{step}", "grpo", HALF_QS, checkpoint_step=step), checkpoint=step)
+    (learning,) = sweeps(run)
+    assert [(point.x, point.accuracy.mean) for point in learning.lines[0][1]] == [(100, 0.5), (200, 0.5)]
 
 
 def test_comparison_prefers_whole_models_to_points_of_a_curve(tmp_path: Path) -> None:

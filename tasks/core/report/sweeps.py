@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
@@ -12,7 +13,6 @@ from tasks.core.report.text import count, label, percent
 from tasks.core.store.fingerprint import canonical_json
 
 LOG_FROM = 8  # times the least: from here on a linear axis would press the first points together
-VARIED = {"checkpoint", "thinking", "seed"}  # keys of an evaluation that may differ along a line
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,10 @@ class Point:
     x: float
     accuracy: Interval
     words: str
+
+
+Lines = dict[tuple[str, str], list[Point]]
+"""By the name of the model and the settings of its evaluations."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,14 @@ class Sweep:
 def sweeps_of(evaluations: Sequence[Evaluation], steps: Sequence[Step]) -> list[Sweep]:
     """What can be drawn of the evaluations of one benchmark: lines of two points and more, by model and settings."""
     kinds = {step.name: step.stage for step in steps}
-    learning = _lines(evaluations, kinds, _at_step)
-    budget = _lines(evaluations, kinds, _at_budget)
-    sweeps = [Sweep("Accuracy while training", "optimizer step", learning)] if learning else []
-    return [*sweeps, *([Sweep("Accuracy by thinking tokens", "mean thinking tokens", budget)] if budget else [])]
+    learning, budget = _lines(evaluations, kinds, _at_step), _lines(evaluations, kinds, _at_budget)
+    for one in evaluations:
+        _add_end(learning, one, steps)
+    sweeps = [
+        Sweep("Accuracy while training", "optimizer step", _drawn(learning)),
+        Sweep("Accuracy by thinking tokens", "mean thinking tokens", _drawn(budget)),
+    ]
+    return [sweep for sweep in sweeps if sweep.lines]
 
 
 @styled
@@ -93,17 +101,45 @@ def _at_budget(evaluation: Evaluation) -> Point | None:
 
 def _lines(
     evaluations: Sequence[Evaluation], kinds: dict[str, str], point_of: Callable[[Evaluation], Point | None]
-) -> list[tuple[str, list[Point]]]:
+) -> Lines:
     """One line for each model and what the evaluations of it have in common, in the order of the run.
 
     Along a learning curve the checkpoint varies and the budget does not; along a budget curve it is the other way.
     """
-    fixed = "thinking" if point_of is _at_step else "checkpoint"
-    lines: dict[tuple[str, str], list[Point]] = {}
+    lines: Lines = {}
     for one in evaluations:
         if (point := point_of(one)) is not None:
-            config = {key: value for key, value in one.step.identity_config.items() if key not in VARIED - {fixed}}
-            lines.setdefault((_model_of(one, kinds), canonical_json(config)), []).append(point)
+            settings = _settings(one, but="checkpoint" if point_of is _at_step else "thinking")
+            lines.setdefault((_model_of(one, kinds), settings), []).append(point)
+    return lines
+
+
+def _add_end(lines: Lines, evaluation: Evaluation, steps: Sequence[Step]) -> None:
+    """Put the model that a training began from at the start of its learning curve, the one that it made at its end."""
+    model = _input_of(evaluation.step)
+    if evaluation.accuracy is None or evaluation.step.metrics.get("checkpoint_step") is not None:
+        return
+    for step in steps:
+        end = as_number(step.metrics.get("num_steps")) if step.fingerprint == model else None
+        x = 0 if model and _input_of(step) == model else end
+        points = lines.get((step.name, _settings(evaluation, but="checkpoint")), [])
+        if x is not None and points and all(point.x != x for point in points):
+            points.append(Point(x, evaluation.accuracy, f"step {count(x)}"))
+
+
+def _input_of(step: Step) -> Any:
+    """The fingerprint of the model that a step reads."""
+    return as_dict(as_dict(step.record.get("identity")).get("inputs")).get("model")
+
+
+def _settings(evaluation: Evaluation, *, but: str) -> str:
+    """What the evaluations of one line have in common: all but `but`, and the seed."""
+    return canonical_json(
+        {key: value for key, value in evaluation.step.identity_config.items() if key not in (but, "seed")}
+    )
+
+
+def _drawn(lines: Lines) -> list[tuple[str, list[Point]]]:
     return [(name, sorted(points, key=lambda point: point.x)) for (name, _), points in lines.items() if len(points) > 1]
 
 
