@@ -97,6 +97,7 @@ def training_of(stage: PlannedStage) -> Training | None:
         vllm_gpus=needs.vllm_gpus,
         lora=lora and Adapters(lora.r, lora.target_modules, getattr(lora, "base_bits", None)),
         rewards=getattr(config, "rewards", {}),
+        keep_checkpoints_every=getattr(config, "keep_checkpoints_every", None),
     )
 
 

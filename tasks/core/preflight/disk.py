@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.core.checkpoint_disk import checkpoint_disk_gb
+from tasks.core.checkpoint_disk import checkpoint_disk_gb, num_kept
 from tasks.core.preflight.finding import Finding
 from tasks.core.preflight.memory import trainable_parameters, weight_bytes
 from tasks.core.preflight.model_shape import ModelShape
@@ -30,6 +30,7 @@ def check_disk(training: Training, shape: ModelShape, sharding: Sharding, store:
         keep_last=0 if block.get("save_strategy") == "no" else keep or 1,
         weight_bytes=weight_bytes(training, shape),
         is_deepspeed=sharding.kind == "zero",
+        num_kept=num_kept(training["max_steps"], training.keep_checkpoints_every),
     )
     free = free_gb(store)
     said = f"checkpoints and model take up to {needed:.1f} GB of disk, and the store has {free:.1f} GB free"
@@ -37,7 +38,8 @@ def check_disk(training: Training, shape: ModelShape, sharding: Sharding, store:
         yield Finding(
             "refuse",
             f"{said}: lower {key}.save_total_limit, take an {key}.optim with smaller states (adamw_8bit, adafactor), "
-            "train a `lora`, or put the store on a larger disk (--store, R1_STORE).",
+            f"train a `lora`, {'raise keep_checkpoints_every, ' * (training.keep_checkpoints_every is not None)}or put "
+            "the store on a larger disk (--store, R1_STORE).",
         )
     else:
         yield Finding("note", f"{said}.")

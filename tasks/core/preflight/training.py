@@ -52,6 +52,7 @@ class Training:
     vllm_gpus: int = 0
     lora: Adapters | None = None
     rewards: Mapping[str, Any] = field(default_factory=dict)
+    keep_checkpoints_every: int | None = None
 
     def __getitem__(self, key: str) -> Any:
         """The recipe's value of a TRL key, or TRL's default (DEFAULTS; None for keys that have none there)."""

@@ -171,3 +171,12 @@ def test_disk_too_small_for_the_checkpoints_is_refused(monkeypatch, tmp_path: Pa
     ((found, text),) = said(check_disk(Training("grpo", {}), model(), Sharding("none", 1), tmp_path))
     assert found == level
     assert f"{(3 * 12 + 4) * 156_864 / 1e9:.1f} GB of disk" in text
+
+
+def test_disk_that_the_weights_kept_on_the_way_would_fill_is_refused(monkeypatch, tmp_path: Path):
+    """40 bytes a parameter as above are 6.3 MB; 100 steps keep the weights 10 times, 4 bytes each."""
+    monkeypatch.setattr(disk, "free_gb", lambda path: 0.007)
+    for every, level in ((None, "note"), (50, "refuse"), (10, "refuse")):
+        training = Training("grpo", {"max_steps": 100}, keep_checkpoints_every=every)
+        ((found, text),) = said(check_disk(training, model(), Sharding("none", 1), tmp_path))
+        assert found == level and ("raise keep_checkpoints_every" in text) == (every is not None)
