@@ -12,9 +12,10 @@ from flows.night_verdict import Gate, Judged, judge_night, of_target
 from flows.plan import Plan
 from flows.reproduce import reproduce
 from flows.targets import TargetRow
+from tasks.core.attempts import read_attempts, total_seconds
 from tasks.core.sequential import score_of
 from tasks.core.statistics import clustered_mean
-from tasks.core.store import Store, read_record
+from tasks.core.store import Hit, Store, read_record
 from tasks.core.store.nights import Night, Verdict, append_night, read_nights
 from tasks.core.store.provenance import collect_provenance
 from tasks.core.verdict import Verdict as AnswerVerdict
@@ -45,7 +46,8 @@ class NightShift:
         try:
             result = self._reproduce(plan, rebuild=[stage.name for stage in plan.stages])
         except Exception as error:  # a crash, a mistake, a server away: the next recipe has its turn
-            return [self._write_failed(plan, row, started, error) for row in rows]
+            gpu_hours = self._gpu_hours_until_failure(plan, started)
+            return [self._write_failed(plan, row, started, error, gpu_hours) for row in rows]
         return [self._judge_row(plan, row, started, result) for row in rows]
 
     def _reproduce(self, plan: Plan, extra: Sequence[str] = (), **options: Any) -> dict[str, Any]:
@@ -68,7 +70,7 @@ class NightShift:
             try:
                 drawn = self._reproduce(plan, extra, until=[row.stage])
             except Exception as error:  # as above
-                return self._write_failed(plan, row, started, error)
+                return self._write_failed(plan, row, started, error, gpu_hours)
             more = read_right(Path(drawn["stages"][row.stage]["path"]))
             judged = look({key: [*right[key], *more[key]] for key in right}, first_look=judged)
             gpu_hours += _gpu_hours(drawn)
@@ -79,8 +81,22 @@ class NightShift:
         right_QS = list(right.values())
         return judge_night(self.gate, score=score_of(right_QS), estimate=clustered_mean(right_QS), **what)
 
-    def _write_failed(self, plan: Plan, row: TargetRow, started: str, error: Exception) -> Night:
-        return self._write(plan, row, started, Verdict.FAILED, str(error).strip() or type(error).__name__)
+    def _gpu_hours_until_failure(self, plan: Plan, started: str) -> float:
+        """Of a run that began at `started`: of what it published, and of the attempts that did not get so far."""
+        since, gpu_s = datetime.fromisoformat(started), 0.0
+        for stage in plan.stages:
+            kind, needs = stage.spec.stage.name, stage.spec.resources
+            staging = self.store.staging_path(kind, stage.fingerprint)
+            attempts, found = read_attempts(staging), self.store.glance(kind, stage.fingerprint)
+            if attempts and attempts[0].started_at >= since.timestamp():
+                gpu_s += total_seconds(staging) * needs.gpus * needs.num_nodes
+            elif isinstance(found, Hit) and datetime.fromisoformat(found.record.provenance.started_at) >= since:
+                gpu_s += found.record.provenance.gpu_s
+        return gpu_s / 3600
+
+    def _write_failed(self, plan: Plan, row: TargetRow, started: str, error: Exception, gpu_hours: float) -> Night:
+        reason = str(error).strip() or type(error).__name__
+        return self._write(plan, row, started, Verdict.FAILED, reason, gpu_hours=gpu_hours)
 
     def _write(
         self,
@@ -117,7 +133,7 @@ class NightShift:
                 stage.name: {key: value for key, value in stage.identity.items() if key != "inputs"}
                 for stage in plan.stages
             },
-            cost=None if price is None else price * found.get("gpu_hours", 0.0),
+            cost=None if price is None else price * found["gpu_hours"],
             **found,
         )
         earlier = of_target(read_nights(self.store.root)[0], row, plan.recipe.seed)

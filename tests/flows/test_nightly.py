@@ -9,6 +9,7 @@ import pytest
 from r1_process import wait_until
 from small_disk import fill, small_disk
 
+from tasks.core.attempts import read_attempts
 from tasks.core.errors import UserError
 from tasks.core.store.nights import FOLDER, Night, NightScore, Verdict, append_night, read_nights
 from tasks.core.store.provenance import collect_provenance
@@ -152,14 +153,14 @@ def test_night_whose_ledger_is_full_tells_people_and_leaves_nothing_half_written
     with small_disk(tmp_path / "store", "8m") as disk:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(night, "collect_provenance", fill_and_look)  # the last thing before a verdict is written
-            state = nightly(_row(0.9), notify=["custom-webhook/nights"])
+            state = nightly(_row(0.9), notify=["custom-webhook/nights"], overrides=["after.max_new_tokens=500"])
         error = state.result(raise_on_failure=False)
         assert isinstance(error, UserError) and f"no space left: the store {disk} has 0.0 MB free" in str(error)
         (text,) = webhook
         assert text.startswith("r1flow: the night broke off: no space left")
         assert not list((disk / FOLDER).iterdir())
         (disk / "filler").unlink()
-        nightly(_row(0.9))
+        nightly(_row(0.9), overrides=["after.max_new_tokens=500"])
         assert [one.number for one in _nights(tmp_path)] == [1]
 
 
@@ -185,6 +186,20 @@ def test_nightly_whose_run_fails_says_so_and_goes_on_to_the_next_recipe(nightly,
     assert state.is_failed() and failed.verdict is also.verdict is Verdict.FAILED
     assert "set max_new_tokens to at most" in failed.reason and failed.score is None
     assert any(change.startswith("package trl: 1.0 → ") for change in failed.changes) and also.changes == []
+
+
+def test_night_that_fails_costs_what_was_built_and_what_was_tried(nightly, tmp_path):
+    """Two GPUs for the problems, which are built; three for the evaluation, which fails."""
+    more = ["problems.resources.gpus=2", "after.resources.gpus=3", "after.max_new_tokens=500"]
+    nightly(_row(0.9), overrides=more, price_per_gpu_hour=2.0)
+    (night,) = _nights(tmp_path)
+    (record,) = (tmp_path / "store").glob("prepare_data/*/record.json")
+    built_s = json.loads(record.read_text())["provenance"]["gpu_s"]
+    (staging,) = (tmp_path / "store" / ".staging").glob("evaluate-*")
+    (tried,) = read_attempts(staging)
+    assert built_s > 0 and tried.ended_at > tried.started_at
+    assert night.gpu_hours == pytest.approx((built_s + 3 * (tried.ended_at - tried.started_at)) / 3600)
+    assert night.cost == pytest.approx(2.0 * night.gpu_hours)
 
 
 @pytest.mark.parametrize(

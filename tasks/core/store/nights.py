@@ -79,7 +79,7 @@ class Night(BaseModel):
     identities: dict[str, Any] = {}
     """By the recipe's stage: what decides its output, but for its inputs."""
     gpu_hours: float = 0.0
-    """Of the whole run; verdicts on one run, by `run_id`, share them. 0 for a run that failed: they are not known."""
+    """Of the whole run, as far as it came; verdicts on one run, by `run_id`, share them."""
     cost: float | None = None
     """GPU hours times the price that the nightly was given."""
     num_extra_samples: int = 0
