@@ -128,15 +128,14 @@ def _refuse_misfit(row: TargetRow, plan: Plan) -> None:
 
 def _publish(night: Night) -> None:
     """To the flow's log, to Prefect's artifacts, and as an event that an automation can wait for."""
-    name = f"{night.recipe}:{night.stage}"
-    text = f"{name} {night.verdict}: {night.reason}"
+    text = f"{night.name} {night.verdict}: {night.reason}"
     get_run_logger().info(text)
-    key = "night-" + "".join(one if one.isascii() and one.isalnum() else "-" for one in name.lower())
+    key = "night-" + "".join(one if one.isascii() and one.isalnum() else "-" for one in night.name.lower())
     lines = [f"**{night.verdict}** {night.reason}", *(f"- {change}" for change in night.changes)]
     create_markdown_artifact(key=key, markdown="\n".join(lines), description=f"night {night.number}")
     emit_event(
         event=f"r1flow.night.{night.verdict}",
-        resource={"prefect.resource.id": f"r1flow.recipe.{night.recipe}", "prefect.resource.name": name},
+        resource={"prefect.resource.id": f"r1flow.recipe.{night.recipe}", "prefect.resource.name": night.name},
         payload={"number": night.number, "text": text, "changes": night.changes},
     )
 
@@ -146,7 +145,7 @@ def _final_state(nights: Sequence[Night]) -> State[Any]:
         night.model_dump(mode="json", include={"number", "recipe", "stage", "verdict", "reason", "run_id"})
         for night in nights
     ]
-    bad = [f"{night.recipe}:{night.stage} {night.verdict}: {night.reason}" for night in nights if night.verdict in BAD]
+    bad = [f"{night.name} {night.verdict}: {night.reason}" for night in nights if night.verdict in BAD]
     if bad:
         return Failed(message="\n".join(bad), data=data)
-    return Completed(message=", ".join(f"{one.recipe}:{one.stage} {one.verdict}" for one in nights), data=data)
+    return Completed(message=", ".join(f"{one.name} {one.verdict}" for one in nights), data=data)

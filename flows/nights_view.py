@@ -38,7 +38,7 @@ def show_ledger(store: Store, recipe: str | None, last: int | None, *, as_json: 
         return
     console.print(_table(nights))
     for night in _latest(nights):
-        text = "\n".join([f"night {night.number}, {_target(night)} {night.verdict}: {night.reason}", *night.changes])
+        text = "\n".join([f"night {night.number}, {night.name} {night.verdict}: {night.reason}", *night.changes])
         console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -65,7 +65,7 @@ def _table(nights: list[Night]) -> Table:
         cells = [
             str(night.number),
             night.ended_at[:16].replace("T", " "),
-            escape(_target(night)),
+            escape(night.name),
             f"[{STYLES[night.verdict]}]{night.verdict}",
             f"{100 * score.mean:.1f} % ({100 * score.low:.1f} to {100 * score.high:.1f})" if score else "",
             "" if night.seed is None else str(night.seed),
@@ -79,8 +79,3 @@ def _table(nights: list[Night]) -> Table:
 def _latest(nights: list[Night]) -> list[Night]:
     """The last night of each target."""
     return list({(night.recipe, night.stage, night.target.get("value")): night for night in nights}.values())
-
-
-def _target(night: Night) -> str:
-    """The recipe by its name, also where it was given as a path."""
-    return f"{Path(night.recipe).name.removesuffix('.yaml')}:{night.stage}"

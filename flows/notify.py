@@ -32,7 +32,7 @@ def notify_all(blocks: Sequence[NotificationBlock], nights: Sequence[Night]) -> 
     """One message with all verdicts to each block; nothing where there is none."""
     if nights:
         worst = min(nights, key=lambda night: ("regressed", "failed", "inconclusive").index(night.verdict))
-        subject = f"r1flow: {worst.recipe}:{worst.stage} {worst.verdict}"
+        subject = f"r1flow: {worst.name} {worst.verdict}"
         _send(blocks, subject, "\n\n".join(_text(night) for night in nights))
 
 
@@ -51,5 +51,5 @@ def _send(blocks: Sequence[NotificationBlock], subject: str, body: str) -> None:
 
 
 def _text(night: Night) -> str:
-    lines = [f"{night.recipe}:{night.stage} {night.verdict} (night {night.number}): {night.reason}", *night.changes]
+    lines = [f"{night.name} {night.verdict} (night {night.number}): {night.reason}", *night.changes]
     return "\n".join(lines)

@@ -58,6 +58,12 @@ def test_page_names_verdicts_changes_and_what_could_not_be_read_and_escapes_all(
     assert "Changed since the last pass" in page and "000003.json cannot be read" in page and "regressed" in page
 
 
+def test_page_shows_the_commit_and_what_a_night_cost_where_a_price_was_given() -> None:
+    told = render_nights([night(1, 0.5, commit="0123456789", dirty=True, gpu_hours=2.5, cost=7.5), night(2, 0.5)], [])
+    assert "<code>01234567+</code>" in told and '<th class="n">cost</th>' in told and "7.50" in told
+    assert "cost</th>" not in render_nights([night(1, 0.5)], [])
+
+
 def test_page_without_a_night_says_how_to_spend_one() -> None:
     assert "r1 nightly" in render_nights([], [])
 

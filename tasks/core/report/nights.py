@@ -46,7 +46,7 @@ def series_of(nights: Sequence[Night]) -> list[Series]:
         scored = [night for night in group if night.score is not None][-MAX_DRAWN:]
         last = group[-1]
         seed = last.target.get("seed")
-        name = f"{last.recipe}:{last.stage}" + (f", seed {seed}" if seed is not None else "")
+        name = last.name + (f", seed {seed}" if seed is not None else "")
         plot = draw_nights(name, scored) if scored else None
         series.append(Series(name, last.target, group[::-1][:MAX_ROWS], len(group), plot))
     return series
@@ -60,14 +60,18 @@ def draw_nights(name: str, nights: Sequence[Night]) -> Markup:
     axes.axhline(value, color=MUTED, linewidth=1.5, linestyle="--")
     if nights[-1].null is not None:
         axes.axhspan(100 * nights[-1].null, value, color=MUTED, alpha=0.15, linewidth=0)
-    for night in nights:
-        assert night.score is not None
-        mark, colour = MARKS[night.verdict]
-        axes.plot([night.number] * 2, [100 * night.score.low, 100 * night.score.high], color=colour, linewidth=1.5)
-        axes.plot([night.number], [100 * night.score.mean], mark, color=colour, markersize=6)
+    for verdict, (mark, colour) in MARKS.items():
+        scores = [(night.number, night.score) for night in nights if night.score and night.verdict is verdict]
+        for number, score in scores:
+            axes.plot([number] * 2, [100 * score.low, 100 * score.high], color=colour, linewidth=1.5)
+        if scores:
+            across, up = [number for number, _ in scores], [100 * score.mean for _, score in scores]
+            axes.plot(across, up, mark, color=colour, markersize=6, label=str(verdict))
+    figure.legend(loc="outside upper left", ncols=3, handletextpad=0.3, columnspacing=1.2)
+    axes.set_xlim(nights[0].number - 0.5, nights[-1].number + 0.5)
     axes.set_xlabel("night (number in the ledger)")
     axes.set_ylabel(f"{nights[-1].metric} (%)")
-    axes.locator_params(axis="x", integer=True)
-    axes.margins(x=0.03, y=0.1)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
+    axes.margins(y=0.1)
     said = "; ".join(f"{night.number}: {percent(night.score.mean)} {night.verdict}" for night in nights if night.score)
     return finish(figure, f"Scores of {name} by night, target {value:.1f}%: {said}.")

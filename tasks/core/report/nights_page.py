@@ -15,7 +15,9 @@ def render_nights(nights: Sequence[Night], notes: Sequence[str]) -> str:
     """The page as HTML text, with nothing to fetch. `notes` says which entries could not be read."""
     css = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
     template = make_environment(TEMPLATES).get_template("nights.html.j2")
-    return template.render(css=css, series=series_of(nights), notes=notes, caption=CAPTION, total=len(nights))
+    has_cost = any(night.cost is not None for night in nights)
+    series = series_of(nights)
+    return template.render(css=css, series=series, notes=notes, caption=CAPTION, total=len(nights), has_cost=has_cost)
 
 
 def write_nights(page: Path, nights: Sequence[Night], notes: Sequence[str]) -> None:

@@ -87,6 +87,11 @@ class Night(BaseModel):
     changes: list[str] = []
     """Since the last pass of the same target: what a regression may come from."""
 
+    @property
+    def name(self) -> str:
+        """recipe:stage, the recipe by its name also where it was given as a path."""
+        return f"{Path(self.recipe).name.removesuffix('.yaml')}:{self.stage}"
+
 
 def append_night(store: Path, night: Night) -> Night:
     """Add `night` under the next number; returns it as it was written, with its number and without secrets."""
