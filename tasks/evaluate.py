@@ -157,6 +157,8 @@ def evaluate(config: Evaluate, *, out: Path, model: Path | None = None, problems
     with Verifier(num_workers=config.num_workers) as verifier:
         summary = summarise(completions, config.num_samples, verifier=verifier, thinking=config.thinking)
     metrics = {"benchmark": config.benchmark, **summary}
+    if num_unparsable := metrics["num_unparsable_golds"]:
+        print(f"warning: {num_unparsable} of {len(questions)} reference answers cannot be read, so none is right there")
     assert math.isclose(metrics["accuracy"], lighteval_accuracy, abs_tol=1e-9), (
         metrics["accuracy"],
         lighteval_accuracy,

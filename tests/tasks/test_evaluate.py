@@ -157,6 +157,19 @@ def test_evaluate_math_task_is_judged_by_the_math_verifier(inputs, tmp_path):
         assert (row["verdict"] == "correct") == (row["completion"] == RIGHT)
 
 
+def test_evaluate_reference_answer_that_nobody_can_read_is_told(inputs, tmp_path, capsys):
+    rows = [problem(place, task="math") | {"answer": r"\sqrt{" if place == 2 else "8"} for place in range(4)]
+    (tmp_path / "out").mkdir()
+    problems = write_problems(tmp_path / "p", rows)
+    evaluate(config(benchmark="math-small"), out=tmp_path / "out", model=inputs["model"], problems=problems)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["num_unparsable_golds"] == 1 and metrics["num_questions"] == 4
+    table = pq.read_table(tmp_path / "out" / "completions.parquet").to_pylist()
+    verdicts = {row["verdict"] for row in table if row["answer"] != "8"}
+    assert verdicts == {"unparsable_gold", "truncated"}  # the model ends some of its samples never
+    assert "warning: 1 of 4 reference answers cannot be read" in capsys.readouterr().out
+
+
 def test_evaluate_directory_named_like_the_benchmark_is_not_taken_for_a_list_of_tasks(inputs, tmp_path, monkeypatch):
     (tmp_path / "countdown").mkdir()
     (tmp_path / "out").mkdir()

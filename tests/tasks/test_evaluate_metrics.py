@@ -54,7 +54,7 @@ def test_summarise_four_questions_of_four_samples_by_hand(verifier):
     verdicts += [RIGHT, RIGHT, RIGHT, EMPTY, EMPTY, EMPTY, EMPTY, RIGHT]
     completions = [completion(one, num_tokens=10 * (place + 1)) for place, one in enumerate(verdicts)]
     metrics = summarise(completions, 4, verifier=verifier)
-    assert metrics["accuracy"] == 0.5
+    assert metrics["accuracy"] == 0.5 and metrics["num_unparsable_golds"] == 0
     assert metrics["standard_error"] == pytest.approx(0.1020621)
     assert metrics["accuracy_low"] == pytest.approx(0.5 - 0.3247615)
     assert metrics["accuracy_high"] == pytest.approx(0.5 + 0.3247615)

@@ -22,6 +22,17 @@ def comparison_of(run: FabricatedRun) -> Comparison:
     return compare(load_evaluations(loaded), loaded.notes)[0]
 
 
+def test_evaluation_with_answers_that_nobody_can_read_is_noted(tmp_path: Path) -> None:
+    run = FabricatedRun(tmp_path)
+    run.add("sft", "train_sft", {}, {})
+    for name, num in (("clean", 0), ("odd", 3)):
+        run.add_evaluation(name, "sft", [[0], [1]], num_unparsable_golds=num)
+    loaded = load_run(run.write(tmp_path / "out"), run.artifacts)
+    load_evaluations(loaded)
+    (note,) = [note for note in loaded.notes if "unparsable_gold" in note]
+    assert note.startswith("odd: the reference answers of 3 questions can be read by no rule")
+
+
 @pytest.mark.parametrize(
     ("sizes", "num_places", "expected"),
     [

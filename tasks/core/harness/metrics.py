@@ -32,7 +32,8 @@ def summarise(
 
     Rates are shares of all completions; a truncated completion without an answer counts in both rates. Token counts
     include the end token. `pass_at_k` holds the unbiased estimates for k = 1, 2, 4, … up to num_samples,
-    `pass_at_num_samples` the share of questions with a right completion. `thinking` is the budget that was forced.
+    `pass_at_num_samples` the share of questions with a right completion. A question whose reference answer no rule can
+    read (`num_unparsable_golds`) counts as wrong. `thinking` is the budget that was forced.
     """
     from tasks.core.harness.majority import majority_right
 
@@ -54,9 +55,14 @@ def summarise(
         **_rate("no_answer_rate", [[one.judgement.answer is None for one in group] for group in groups_QS]),
         **_lengths(groups_QS),
         **_words(groups_QS, thinking),
+        "num_unparsable_golds": sum(map(_has_unparsable_gold, groups_QS)),
         "verdicts": {str(verdict): verdicts[verdict] for verdict in Verdict if verdicts[verdict]},
     }
     return metrics | (_thoughts(groups_QS, thinking) if thinking else {})
+
+
+def _has_unparsable_gold(group: Sequence[Completion]) -> bool:
+    return any(one.judgement.verdict is Verdict.UNPARSABLE_GOLD for one in group)
 
 
 def _pass_at_k(right_QS: Sequence[Sequence[float]], k: int) -> Estimate:

@@ -104,6 +104,11 @@ def _load_evaluation(step: Step, notes: list[str]) -> Evaluation:
             f"{step.name}: metrics.json states an accuracy of {stated.mean:.2%}, its completions give "
             f"{accuracy.mean:.2%}; the page shows the latter."
         )
+    if num_unparsable := as_number(metrics.get("num_unparsable_golds")):
+        notes.append(
+            f"{step.name}: the reference answers of {num_unparsable:.0f} questions can be read by no rule, so nobody "
+            "can be right there: completions.parquet has them under the verdict unparsable_gold."
+        )
     num_rows = len(table["verdict"])
     verdicts = dict(Counter(table["verdict"]))
     return Evaluation(
