@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from hub_server import COMMIT, HubServer
 
 from flows.recipe import load_recipe
 from tasks.core.errors import UserError
+from tasks.core.rewards.sandbox import has_namespaces
 from tasks.core.verdict import Verdict
 from tasks.evaluate import BUILT_IN, Evaluate, evaluate
 
@@ -258,6 +260,24 @@ def test_benchmark_lcb_programs_are_run_on_all_tests_without_our_environment(mon
     ]
     assert verdicts(built_in("lcb", [lcb_row()]), programs) == ["correct"] * 3 + ["wrong"] * 3 + ["no_answer"]
     assert verdicts(built_in("lcb", [lcb_row()]), ["cut"], truncated=True) == ["truncated"]
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="the kernel lets this user have no namespaces: no fence to test")
+def test_benchmark_lcb_programs_reach_neither_the_network_nor_the_users_files(tmp_path):
+    """Each prints what the tests want, and then does what it may not: only without the fence would it be right."""
+    added = "print(int(input()) + int(input()))"
+    kept = tmp_path / "kept"
+    kept.write_text("mine")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        programs = [
+            fenced(added),
+            fenced(f"{added}\nimport socket\nsocket.create_connection(('127.0.0.1', {port}))"),
+            fenced(f"{added}\nopen({str(kept)!r}, 'w')"),
+            fenced(f"{added}\nopen('own', 'w').write('x')"),
+        ]
+        assert verdicts(built_in("lcb", [lcb_row()]), programs) == ["correct", "wrong", "wrong", "correct"]
+    assert kept.read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,18 @@
 
 `python -m tasks.core.harness.code_judge NUM_WORKERS` reads a JSON line for each problem from standard input and writes
 one with the results of its programs. lighteval runs every program in a process of its own, with a time limit for each
-test and with the most destructive calls taken away. That is no sandbox, as its docstring says. So this process gets
-nothing that is worth stealing: an empty environment, a temporary directory, 4 GB of address space; but the network and
-the user's files it can reach. Evaluate models that you do not trust in a container or a virtual machine.
+test and with the most destructive calls taken away. That is no sandbox, as its docstring says. So the process gets
+nothing that is worth stealing: an empty environment, a temporary directory, 4 GB of address space. Where the kernel
+lets an ordinary user have namespaces it is fenced in as the programs of the reward `code` are (rewards/sandbox.py says
+what that keeps out): no network, and nothing of the user's can be written. Elsewhere it reaches both. Evaluate models
+that you do not trust in a container or a virtual machine.
 """
 
 import itertools
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,12 +21,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tasks.core.answer import final_part
+from tasks.core.rewards.sandbox_child import MS_NODEV, MS_NOSUID, PR_SET_PDEATHSIG, call, isolate
 from tasks.core.verdict import Judgement, Verdict
 
 TIER = "lighteval_code"
 TIMEOUT_S = 6
 """For one test, as in LiveCodeBench."""
 MEMORY_BYTES = 4 * 1024**3
+ROOM_MB = 64
+"""Of files that may be written, in memory."""
+INSIDE = "--inside"
 PROBLEMS_AT_ONCE = 8
 """Their tests are in memory together; some problems have 10 MB of them."""
 OUT_OF_TIME = (-3, -1)
@@ -75,7 +82,7 @@ def _run(problems: list[dict[str, Any]], num_workers: int) -> Iterator[list[list
             stderr=log,
             text=True,
             cwd=home,
-            env={"PYTHONPATH": path, "LANG": "C.UTF-8", "HOME": home, "PATH": os.defpath},
+            env={"PYTHONPATH": path, "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home, "PATH": os.defpath},
             start_new_session=True,
         )
         if done.returncode != 0:
@@ -86,7 +93,35 @@ def _run(problems: list[dict[str, Any]], num_workers: int) -> Iterator[list[list
 
 
 def main() -> None:
-    """Judge what stands on standard input."""
+    """Judge what stands on standard input, behind a fence."""
+    call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+    if INSIDE in sys.argv:
+        _judge_here(num_workers=int(sys.argv[1]))
+    else:
+        sys.exit(_judge_fenced_in())
+
+
+def _judge_fenced_in() -> int:
+    """Do it in a process with namespaces of its own, where they are to be had; returns its status.
+
+    A second process, because only what is forked from here is in the new namespace of processes; and a new program, for
+    that gives up the rights that the namespaces were made with.
+    """
+    room = os.getcwd()
+    try:
+        isolate(room, ROOM_MB)
+        options = f"size={ROOM_MB}m".encode()  # where multiprocessing has its locks
+        call("mount", b"tmpfs", b"/dev/shm", b"tmpfs", MS_NOSUID | MS_NODEV, options)
+    except OSError as error:
+        print(f"no namespaces here ({error}): the programs reach the network and your files", file=sys.stderr)
+    os.chdir(room)
+    child = os.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "tasks.core.harness.code_judge", sys.argv[1], INSIDE])
+    return abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def _judge_here(num_workers: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     from lighteval.tasks.tasks.lcb.codegen_metrics import evaluate_generations
 
@@ -94,7 +129,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # lighteval prints, and so may programs, past the capture of sys.stdout
     samples = [{"input_output": json.dumps(problem["tests"])} for problem in problems]
-    results = evaluate_generations(samples, [problem["programs"] for problem in problems], int(sys.argv[1]), TIMEOUT_S)
+    results = evaluate_generations(samples, [problem["programs"] for problem in problems], num_workers, TIMEOUT_S)
     with out:
         out.writelines(json.dumps(results[index], default=bool) + "\n" for index in range(len(problems)))
 
