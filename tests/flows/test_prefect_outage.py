@@ -90,8 +90,7 @@ def test_run_outlives_a_killed_server_and_a_killed_worker(deployed):
 @pytest.mark.slow
 @pytest.mark.skipif(FOUND is None, reason=REASON)
 def test_deployment_runs_with_its_records_on_postgres(tmp_path):
-    (tmp_path / "postgres").mkdir()
-    with postgres(tmp_path / "postgres") as address:
+    with postgres() as address:
         deployed = Deployed(tmp_path, address)
         try:
             deployed.wait_until_completed(deployed.run("shared", num_steps=5))
