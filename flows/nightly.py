@@ -78,7 +78,8 @@ def nightly(
     except Exception as error:  # the ledger cannot be written: somebody must hear of that too
         notify_broken(blocks, error)
         raise
-    notify_all(blocks, [night for night in nights if night.verdict is not Verdict.PASSED])
+    finally:
+        notify_all(blocks, [night for night in nights if night.verdict is not Verdict.PASSED])
     return _final_state(nights)
 
 
