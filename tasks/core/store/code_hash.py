@@ -8,6 +8,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from tasks.core.stage import Stage
 
 _CORE = "tasks.core"
 _CORE_DIR = Path(tasks.core.__file__).parent
+_PARSER = threading.Lock()
+"""Python 3.11 before 3.11.8 counts the depth of all threads' trees in one number (CPython issue 106905), and
+then a SystemError comes of two stages that start in the same moment."""
 
 
 def code_hash(stage: Stage) -> str:
@@ -44,7 +48,8 @@ def hash_module(name: str) -> str:
 @functools.cache
 def _read_module(name: str, path: Path, mtime_ns: int, size: int) -> tuple[str, tuple[str, ...]]:
     """Digest of one file and the names below `tasks.core` that it may import; cached until the file changes."""
-    tree = ast.parse(path.read_bytes(), filename=str(path))
+    with _PARSER:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     digest = hashlib.sha256("".join(_dump(tree)).encode("utf-8", "surrogatepass")).hexdigest()
     return digest, tuple(sorted(_imported_names(tree, package)))

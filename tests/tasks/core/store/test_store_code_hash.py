@@ -1,11 +1,14 @@
+import gc
 import importlib
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tasks.core.store.code_hash import hash_module
+from tasks.core.store.code_hash import _read_module, hash_module
 
 STAGE = "from tasks.core.outer import f\n\ndef run(config):\n    return f(config) + 1\n"
 
@@ -82,3 +85,25 @@ def test_code_hash_is_the_same_in_another_process():
     project = Path(__file__).parents[4]
     done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == hash_module("tasks.core.main")
+
+
+def test_code_hash_of_two_stages_in_two_threads_is_that_of_one() -> None:
+    """Threads change whenever the garbage collector runs; unprotected, Python 3.11.7 raises SystemError at once."""
+
+    def hashes() -> list[str]:
+        _read_module.cache_clear()
+        return [hash_module(name) for name in ("tasks.train_grpo", "tasks.evaluate")]
+
+    def yield_to_others(phase: str, info: dict[str, int]) -> None:
+        time.sleep(0)
+
+    expected, threshold = hashes(), gc.get_threshold()
+    gc.callbacks.append(yield_to_others)
+    gc.set_threshold(200)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(lambda _: hashes(), range(8)))
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(yield_to_others)
+    assert found == [expected] * 8
