@@ -2,7 +2,6 @@
 
 import json
 
-import httpx
 import pytest
 from prefect_process import PrefectCommand, flow_run_id
 from r1_process import end, stage_pids, wait_until
@@ -66,23 +65,27 @@ def test_every_recipe_is_a_deployment_and_the_nightly_has_its_hour(worker, prefe
     assert "0 1 * * *" in nightly and "UTC" in nightly and "quickstart" in nightly
 
 
-def test_nightly_is_scheduled_for_its_hour_and_a_run_that_is_due_starts(worker, prefect, prefect_url, tmp_path):
+def test_nightly_is_scheduled_for_its_hour_and_a_run_that_is_due_starts(worker, prefect, prefect_server, tmp_path):
     """By Prefect's scheduler. The schedule is active for this test alone, or a night might begin in another one."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+
     recipe = tmp_path / "due.yaml"
     recipe.write_text("name: due\ndescription: A test\nseed: 0\nstages:\n  only: {stage: toy}\n")
     parameters = json.dumps({"recipe": str(recipe)})
     prefect("deployment", "run", "reproduce/quickstart", "--params", parameters, "--start-in", "3 seconds")
-    with httpx.Client(base_url=f"{prefect_url}/") as api:
-        nightly = api.get("deployments/name/nightly/nightly").json()
-        schedule = f"deployments/{nightly['id']}/schedules/{nightly['schedules'][0]['id']}"
+    with get_client(sync_client=True) as client:
+        nightly = client.read_deployment_by_name("nightly/nightly")
+        (schedule,) = nightly.schedules
+        of_nightly = DeploymentFilter(id=DeploymentFilterId(any_=[nightly.id]))
 
         def due():
-            runs = api.post("flow_runs/filter", json={"deployments": {"id": {"any_": [nightly["id"]]}}}).json()
-            return {run["expected_start_time"][11:16] for run in runs}
+            runs = client.read_flow_runs(deployment_filter=of_nightly)
+            return {run.expected_start_time.strftime("%H:%M") for run in runs}
 
-        api.patch(schedule, json={"active": True}).raise_for_status()
+        client.update_deployment_schedule(nightly.id, schedule.id, active=True)
         try:
             wait_until(lambda: due() == {"01:00"}, 120, "the next nights to be scheduled")
         finally:
-            api.patch(schedule, json={"active": False}).raise_for_status()
+            client.update_deployment_schedule(nightly.id, schedule.id, active=False)
     wait_until(lambda: [run for run in _runs(prefect) if run["recipe"] == "due"], 60, "the run that is due")

@@ -1,18 +1,16 @@
 """What `r1 run --launch slurm` says, tries again and returns when a stage fails, hangs or is refused."""
 
-import json
-import urllib.request
-
 from r1_slurm import queue, submitted, toy_accuracy
 
 
 def _task_runs(slurm_r1):
     """{stage: how often Prefect ran its task} of the newest run."""
-    url = slurm_r1.environment["PREFECT_API_URL"] + "/task_runs/filter"
-    request = urllib.request.Request(url, json.dumps({"limit": 50}).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
-        runs = sorted(json.load(answer), key=lambda run: run["created"])
-    return {run["name"]: (run["run_count"], run["state_name"]) for run in runs}
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.sorting import TaskRunSort
+
+    with SyncPrefectClient(slurm_r1.environment["PREFECT_API_URL"]) as client:
+        newest = client.read_task_runs(sort=TaskRunSort.EXPECTED_START_TIME_DESC, limit=50)
+    return {run.name: (run.run_count, run.state_name) for run in reversed(newest)}
 
 
 def test_stage_that_crashes_in_its_job_is_not_tried_again_and_shows_its_last_lines_and_its_log(slurm_r1):

@@ -280,6 +280,24 @@ def test_benchmark_lcb_programs_reach_neither_the_network_nor_the_users_files(tm
     assert kept.read_text() == "mine"
 
 
+@pytest.mark.skipif(not has_namespaces(), reason="the kernel lets this user have no namespaces to forbid them in")
+def test_benchmark_lcb_is_judged_without_a_fence_where_there_are_no_namespaces_and_says_so(
+    tmp_path, monkeypatch, capsys
+):
+    forbidding = tmp_path / "python"
+    forbid = "echo 0 >/proc/sys/user/max_user_namespaces"
+    forbidding.write_text(f"""#!/bin/sh\nexec unshare -Ur sh -c '{forbid}; exec {sys.executable} "$@"' sh "$@"\n""")
+    forbidding.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(forbidding))
+    has_namespaces.cache_clear()
+    try:
+        programs = [fenced("print(int(input()) + int(input()))"), fenced("print(0)")]
+        assert verdicts(built_in("lcb", [lcb_row()]), programs) == ["correct", "wrong"]
+    finally:
+        has_namespaces.cache_clear()
+    assert "warning: no namespaces on this machine" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("result", "verdict"),
     [([True, True], "correct"), ([True, -3], "timeout"), ([-1, -1], "timeout"), ([True, -2], "wrong"), ([-4], "wrong")],

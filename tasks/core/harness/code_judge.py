@@ -13,7 +13,6 @@ import itertools
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tasks.core.answer import final_part
-from tasks.core.rewards.sandbox_child import MS_NODEV, MS_NOSUID, PR_SET_PDEATHSIG, call, isolate
+from tasks.core.rewards.sandbox import has_namespaces
+from tasks.core.rewards.sandbox_child import run_fenced_in
 from tasks.core.verdict import Judgement, Verdict
 
 TIER = "lighteval_code"
@@ -30,6 +30,8 @@ TIMEOUT_S = 6
 MEMORY_BYTES = 4 * 1024**3
 ROOM_MB = 64
 """Of files that may be written, in memory."""
+SHARED_MEMORY = "/dev/shm"
+"""Where multiprocessing, with which lighteval runs the programs, has its locks."""
 INSIDE = "--inside"
 PROBLEMS_AT_ONCE = 8
 """Their tests are in memory together; some problems have 10 MB of them."""
@@ -48,6 +50,8 @@ def judge_programs(
     """
     from lighteval.tasks.tasks.lcb.codegen_metrics import extract_code
 
+    if not has_namespaces():
+        print("warning: no namespaces on this machine, so programs can use the network and write files here", flush=True)
     programs = [extract_code(final_part(text)) for text in texts]
     judgements = []
     asked = zip(problem_ids, programs, truncated, strict=True)
@@ -93,32 +97,13 @@ def _run(problems: list[dict[str, Any]], num_workers: int) -> Iterator[list[list
 
 
 def main() -> None:
-    """Judge what stands on standard input, behind a fence."""
-    call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Judge what stands on standard input, behind a fence where there is one."""
     if INSIDE in sys.argv:
         _judge_here(num_workers=int(sys.argv[1]))
-    else:
-        sys.exit(_judge_fenced_in())
-
-
-def _judge_fenced_in() -> int:
-    """Do it in a process with namespaces of its own, where they are to be had; returns its status.
-
-    A second process, because only what is forked from here is in the new namespace of processes; and a new program, for
-    that gives up the rights that the namespaces were made with.
-    """
-    room = os.getcwd()
-    try:
-        isolate(room, ROOM_MB)
-        options = f"size={ROOM_MB}m".encode()  # where multiprocessing has its locks
-        call("mount", b"tmpfs", b"/dev/shm", b"tmpfs", MS_NOSUID | MS_NODEV, options)
-    except OSError as error:
-        print(f"no namespaces here ({error}): the programs reach the network and your files", file=sys.stderr)
-    os.chdir(room)
-    child = os.fork()
-    if child == 0:
-        os.execv(sys.executable, [sys.executable, "-m", "tasks.core.harness.code_judge", sys.argv[1], INSIDE])
-    return abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return
+    inside = [sys.executable, "-m", "tasks.core.harness.code_judge", sys.argv[1], INSIDE]
+    rooms = {os.getcwd(): ROOM_MB, SHARED_MEMORY: ROOM_MB}
+    sys.exit(run_fenced_in(rooms, lambda is_isolated: os.execv(sys.executable, inside)))
 
 
 def _judge_here(num_workers: int) -> None:

@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 
 PROGRAM = "program.py"
 # From the kernel's headers sched.h, mount.h and prctl.h.
@@ -27,9 +28,32 @@ def call(name: str, *arguments: object) -> None:
         raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
-def isolate(directory: str, disk_mb: int) -> None:
-    """New namespaces: no network, no view of other processes' ids, and a file system that is read-only but for
-    `directory`, which becomes a file system in memory of `disk_mb`. Raises OSError where the kernel forbids it.
+def run_fenced_in(rooms: dict[str, int], start: Callable[[bool], None]) -> int:
+    """Fork a process that calls `start` in the first room, behind the fence if this machine lets us have one.
+
+    `start` hears whether it does, and becomes another program, which gives up the rights that the namespaces were made
+    with. Returns that program's exit status, or the number of the signal that ended it. It ends with this process, and
+    behind the fence it is number 1 of its namespace: when it ends, the kernel kills whatever it has started.
+    """
+    call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+    call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    try:
+        isolate(rooms)
+        is_isolated = True
+    except OSError:
+        is_isolated = False
+    os.chdir(next(iter(rooms)))
+    child = os.fork()
+    if child == 0:
+        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+        start(is_isolated)
+    return abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def isolate(rooms: dict[str, int]) -> None:
+    """New namespaces: no network, no view of other processes' ids, and a file system that is read-only but for `rooms`.
+
+    Each of these directories becomes a file system in memory of so many MB. Raises OSError where the kernel forbids it.
     """
     user, group = os.getuid(), os.getgid()
     call("unshare", CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET)
@@ -40,8 +64,9 @@ def isolate(directory: str, disk_mb: int) -> None:
     call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
     read_only = (ctypes.c_uint64 * 4)(MOUNT_ATTR_RDONLY, 0, 0, 0)  # struct mount_attr: set, clear, propagation, user
     call("syscall", ctypes.c_long(SYS_MOUNT_SETATTR), AT_FDCWD, b"/", AT_RECURSIVE, read_only, ctypes.c_size_t(32))
-    options = f"size={disk_mb}m,nr_inodes=1000,mode=0700".encode()
-    call("mount", b"tmpfs", directory.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, options)
+    for room, megabytes in rooms.items():
+        options = f"size={megabytes}m,nr_inodes=1000,mode=0700".encode()
+        call("mount", b"tmpfs", room.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, options)
 
 
 def limit(limits: dict[str, int], is_isolated: bool) -> None:
@@ -75,33 +100,24 @@ def num_tasks_of_user() -> int:
 
 
 def main(directory: str, limits: dict[str, int]) -> int:
-    """Run the program, return its exit status, or 128 + the signal that ended it."""
-    call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
-    call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    """Run the program, return its exit status, or the number of the signal that ended it."""
     with open(f"{directory}/{PROGRAM}", encoding="utf-8") as file:
         source = file.read()
-    try:
-        isolate(directory, limits["disk_mb"])
-        is_isolated = True
-    except OSError:
-        is_isolated = False
-    os.chdir(directory)
-    if is_isolated:
-        with open(PROGRAM, "w", encoding="utf-8") as file:
-            file.write(source)
-    # In the new process namespace the child is number 1: when it ends, the kernel kills whatever it has started.
-    child = os.fork()
-    if child == 0:
-        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def start(is_isolated: bool) -> None:
+        if is_isolated:  # in a file system of its own, which is empty
+            with open(PROGRAM, "w", encoding="utf-8") as file:
+                file.write(source)
         limit(limits, is_isolated)
         os.execv(sys.executable, [sys.executable, "-I", "-S", PROGRAM])
-    return abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    return run_fenced_in({directory: limits["disk_mb"]}, start)
 
 
 def probe(directory: str) -> int:
     """0 if namespaces are to be had here."""
     try:
-        isolate(directory, 1)
+        isolate({directory: 1})
     except OSError:
         return 1
     return 0
