@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from flows.plan import Outlook, Plan
     from tasks.core.store import Store
 
-SMOKE_JOBS = 2
 EXIT_OK, EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
@@ -71,12 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"r1: warning: {warning}", file=sys.stderr)
     from flows.run import run_in_terminal
 
-    return run_in_terminal(plan, store, launcher, frozenset(arguments.rebuild), _jobs(arguments), server)
-
-
-def _jobs(arguments: argparse.Namespace) -> int | None:
-    """Most stages at a time, None for the launcher's default: in small a stage mostly starts up, on one core."""
-    return arguments.jobs or (SMOKE_JOBS if arguments.smoke and arguments.launch == "local" else None)
+    return run_in_terminal(plan, store, launcher, frozenset(arguments.rebuild), arguments.jobs, server)
 
 
 def _dry_run(arguments: argparse.Namespace) -> int:
@@ -87,7 +81,7 @@ def _dry_run(arguments: argparse.Namespace) -> int:
     store = _store(arguments)
     plan, outlooks = _print_plan(arguments, store)
     launcher = make_launcher(arguments.launch, arguments.cluster, plan)
-    num_cpus = cores_per_stage(_jobs(arguments) or default_jobs(plan, launcher))
+    num_cpus = cores_per_stage(arguments.jobs or default_jobs(plan, launcher))
     jobs = [(outlook.stage.name, job_of(outlook.stage, store, num_cpus)) for outlook in outlooks if not outlook.cached]
     for name, job in jobs:
         for line in describe_job(launcher, job):

@@ -153,8 +153,13 @@ def _check_containers(profile: Profile, plan: Plan) -> None:
 
 
 def default_jobs(plan: Plan, launcher: Launcher) -> int:
-    """How many stages run at a time where the user does not say: a cluster's queue decides that better than we."""
-    return len(plan.stages) if isinstance(launcher, SlurmLauncher) else 1
+    """How many stages run at a time where the user does not say.
+
+    A cluster's queue decides that better than we. In small a stage mostly starts up, on one core: two have room here.
+    """
+    if isinstance(launcher, SlurmLauncher):
+        return len(plan.stages)
+    return 2 if plan.recipe.in_small else 1
 
 
 def describe_job(launcher: Launcher, job: Job) -> Iterator[str]:

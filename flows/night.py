@@ -9,13 +9,14 @@ from typing import Any
 
 from flows.night_changes import changes_between
 from flows.night_verdict import Gate, Judged, judge_night, of_target
-from flows.plan import Plan
+from flows.plan import Plan, make_plan
+from flows.recipe import load_recipe
 from flows.reproduce import reproduce
 from flows.targets import TargetRow
 from tasks.core.attempts import read_attempts, total_seconds
 from tasks.core.sequential import score_of
 from tasks.core.statistics import clustered_mean
-from tasks.core.store import Hit, Store, read_record
+from tasks.core.store import Hit, Store
 from tasks.core.store.nights import Night, Verdict, append_night, read_nights
 from tasks.core.store.provenance import collect_provenance
 from tasks.core.verdict import Verdict as AnswerVerdict
@@ -46,14 +47,13 @@ class NightShift:
         try:
             result = self._reproduce(plan, rebuild=[stage.name for stage in plan.stages])
         except Exception as error:  # a crash, a mistake, a server away: the next recipe has its turn
-            gpu_hours = self._gpu_hours_until_failure(plan, started)
-            return [self._write_failed(plan, row, started, error, gpu_hours) for row in rows]
+            return [self._write_failed(plan, row, started, error) for row in rows]
         return [self._judge_row(plan, row, started, result) for row in rows]
 
-    def _reproduce(self, plan: Plan, extra: Sequence[str] = (), **options: Any) -> dict[str, Any]:
+    def _reproduce(self, plan: Plan, **options: Any) -> dict[str, Any]:
         recipe = plan.recipe
         result: dict[str, Any] = reproduce(
-            recipe=str(recipe.path), overrides=[*recipe.overrides, *extra], **self.where, **options
+            recipe=str(recipe.path), overrides=list(recipe.overrides), **self.where, **options
         )
         return result
 
@@ -63,28 +63,28 @@ class NightShift:
         settings: Any = plan[row.stage].spec.config
         is_greedy = settings.temperature == 0
         look = partial(self._look, row=row, earlier=earlier, seed=plan.recipe.seed, is_greedy=is_greedy)
-        judged, num_extra, gpu_hours = look(right), 0, _gpu_hours(result)
+        judged, num_extra, drawn = look(right), 0, None
         if judged.samples_to_pass and judged.samples_to_pass <= self.max_extra_samples:
             num_extra = judged.samples_to_pass
             extra = [f"{row.stage}.num_samples={num_extra}", f"{row.stage}.seed={settings.seed + SEED_STEP}"]
+            drawn = make_plan(load_recipe(str(plan.recipe.path), [*plan.recipe.overrides, *extra]))
             try:
-                drawn = self._reproduce(plan, extra, until=[row.stage])
+                samples = self._reproduce(drawn, until=[row.stage])
             except Exception as error:  # as above
-                return self._write_failed(plan, row, started, error, gpu_hours)
-            more = read_right(Path(drawn["stages"][row.stage]["path"]))
+                return self._write_failed(plan, row, started, error, drawn)
+            more = read_right(Path(samples["stages"][row.stage]["path"]))
             judged = look({key: [*right[key], *more[key]] for key in right}, first_look=judged)
-            gpu_hours += _gpu_hours(drawn)
-        found = {"run_id": result["run_id"], "gpu_hours": gpu_hours, "num_extra_samples": num_extra}
-        return self._write(plan, row, started, judged.verdict, judged.reason, judged, **found)
+        found = {"run_id": result["run_id"], "num_extra_samples": num_extra}
+        return self._write(plan, row, started, judged.verdict, judged.reason, judged, drawn, **found)
 
     def _look(self, right: Right, **what: Any) -> Judged:
         right_QS = list(right.values())
         return judge_night(self.gate, score=score_of(right_QS), estimate=clustered_mean(right_QS), **what)
 
-    def _gpu_hours_until_failure(self, plan: Plan, started: str) -> float:
-        """Of a run that began at `started`: of what it published, and of the attempts that did not get so far."""
+    def _gpu_hours(self, plans: Sequence[Plan], started: str) -> float:
+        """Since `started`: of what was published, and of attempts that did not get so far. A GPU counts while held."""
         since, gpu_s = datetime.fromisoformat(started), 0.0
-        for stage in plan.stages:
+        for stage in {stage.fingerprint: stage for plan in plans for stage in plan.stages}.values():
             kind, needs = stage.spec.stage.name, stage.spec.resources
             staging = self.store.staging_path(kind, stage.fingerprint)
             attempts, found = read_attempts(staging), self.store.glance(kind, stage.fingerprint)
@@ -94,9 +94,11 @@ class NightShift:
                 gpu_s += found.record.provenance.gpu_s
         return gpu_s / 3600
 
-    def _write_failed(self, plan: Plan, row: TargetRow, started: str, error: Exception, gpu_hours: float) -> Night:
+    def _write_failed(
+        self, plan: Plan, row: TargetRow, started: str, error: Exception, drawn: Plan | None = None
+    ) -> Night:
         reason = str(error).strip() or type(error).__name__
-        return self._write(plan, row, started, Verdict.FAILED, reason, gpu_hours=gpu_hours)
+        return self._write(plan, row, started, Verdict.FAILED, reason, drawn=drawn)
 
     def _write(
         self,
@@ -106,10 +108,12 @@ class NightShift:
         verdict: Verdict,
         reason: str,
         judged: Judged | None = None,
+        drawn: Plan | None = None,
         **found: Any,
     ) -> Night:
         provenance = collect_provenance()
         price = self.price_per_gpu_hour
+        gpu_hours = self._gpu_hours([plan, drawn] if drawn else [plan], started)
         night = Night(
             recipe=row.recipe,
             stage=row.stage,
@@ -133,7 +137,8 @@ class NightShift:
                 stage.name: {key: value for key, value in stage.identity.items() if key != "inputs"}
                 for stage in plan.stages
             },
-            cost=None if price is None else price * found["gpu_hours"],
+            gpu_hours=gpu_hours,
+            cost=None if price is None else price * gpu_hours,
             **found,
         )
         earlier = of_target(read_nights(self.store.root)[0], row, plan.recipe.seed)
@@ -152,12 +157,6 @@ def read_right(artifact: Path) -> Right:
     for row in table.sort_by([("problem_id", "ascending"), ("sample", "ascending")]).to_pylist():
         right.setdefault(row["problem_id"], []).append(float(row["verdict"] in RIGHT))
     return right
-
-
-def _gpu_hours(result: Mapping[str, Any]) -> float:
-    """Of the stages that this run built, a GPU counted for as long as it was held."""
-    built = [Path(stage["path"]) for stage in result["stages"].values() if not stage["cached"]]
-    return sum(read_record(path).provenance.gpu_s for path in built) / 3600
 
 
 def _now() -> str:

@@ -33,7 +33,10 @@ STAGE_NAME = re.compile(r"[a-z][a-z0-9_-]*")  # no dot: it separates the parts o
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe that is known to be valid. `text` is the file as read, `overrides` the `--set` values verbatim."""
+    """A recipe that is known to be valid. `text` is the file as read, `overrides` the `--set` values verbatim.
+
+    `in_small`: what `--smoke` has made of it.
+    """
 
     name: str
     description: str
@@ -43,6 +46,7 @@ class Recipe:
     seed: int
     stages: tuple[StageSpec, ...]
     overrides: tuple[str, ...]
+    in_small: bool = False
 
 
 class _Header(BaseModel):

@@ -62,6 +62,7 @@ def smoke(recipe: Recipe, store: Path) -> tuple[Recipe, list[str]]:
         description=f"SMOKE RUN, no result: a tiny model and a handful of rows. {recipe.description}",
         stages=tuple(stages),
         overrides=(*recipe.overrides, "--smoke"),
+        in_small=True,
     )
     return small, changes
 

@@ -4,8 +4,13 @@ import json
 
 import pytest
 
+from flows.launch import default_jobs
+from flows.plan import make_plan
+from flows.recipe import load_recipe
+from flows.smoke import smoke
 from slurm.job import Cause, Job
 from slurm.launcher import SlurmLauncher
+from slurm.local import LocalLauncher
 from slurm.profile import Profile
 
 MIXED = """\
@@ -62,3 +67,11 @@ def test_run_on_slurm_where_there_is_none_ends_at_once_and_says_so(toy_stage, tm
         end.cause == Cause.REFUSED
         and "squeue is not here: use a machine of the cluster, or --launch local" in end.error
     )
+
+
+def test_stages_at_a_time_are_one_here_two_in_small_and_all_on_a_cluster(tmp_path):
+    real = load_recipe("quickstart")
+    plans = [make_plan(real), make_plan(smoke(real, tmp_path)[0])]
+    here, slurm = LocalLauncher(), SlurmLauncher(Profile(name="test", cpu_stages="slurm"), "python")
+    assert [default_jobs(plan, here) for plan in plans] == [1, 2]
+    assert [default_jobs(plan, slurm) for plan in plans] == [len(plan.stages) for plan in plans]

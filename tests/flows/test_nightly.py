@@ -78,6 +78,14 @@ def _made_up(tmp_path, **fields):
     return Night(**given | fields)
 
 
+def _gpu_s(tmp_path, kind, count):
+    """GPU seconds of each artifact of a kind; there must be `count`, and none without."""
+    records = [json.loads(path.read_text()) for path in (tmp_path / "store").glob(f"{kind}/*/record.json")]
+    seconds = [record["provenance"]["gpu_s"] for record in records]
+    assert len(seconds) == count and all(one > 0 for one in seconds)
+    return seconds
+
+
 def _events(names):
     """The names of this session's events, once all of `names` have come."""
     from prefect.client.orchestration import get_client
@@ -170,10 +178,11 @@ def test_nightly_draws_more_samples_where_they_would_decide(nightly, tmp_path):
     score = NightScore(mean=0.0, low=0.0, high=0.1, num_questions=12, num_samples=2, variance=0.001)
     for _ in range(4):
         append_night(tmp_path / "store", _made_up(tmp_path, target={"value": 0.001}, score=score))
-    state = nightly(row, drop=0.03, max_extra_samples=60)
+    state = nightly(row, drop=0.03, max_extra_samples=60, overrides=["after.resources.gpus=2"])
     last = _nights(tmp_path)[-1]
     assert last.num_extra_samples > 0 and last.score.num_samples == 2 + last.num_extra_samples
     assert state.is_completed() and last.verdict is Verdict.PASSED, last.reason
+    assert last.gpu_hours == pytest.approx(sum(_gpu_s(tmp_path, "evaluate", 2)) / 3600)
 
 
 def test_nightly_whose_run_fails_says_so_and_goes_on_to_the_next_recipe(nightly, tmp_path):
@@ -193,11 +202,10 @@ def test_night_that_fails_costs_what_was_built_and_what_was_tried(nightly, tmp_p
     more = ["problems.resources.gpus=2", "after.resources.gpus=3", "after.max_new_tokens=500"]
     nightly(_row(0.9), overrides=more, price_per_gpu_hour=2.0)
     (night,) = _nights(tmp_path)
-    (record,) = (tmp_path / "store").glob("prepare_data/*/record.json")
-    built_s = json.loads(record.read_text())["provenance"]["gpu_s"]
+    (built_s,) = _gpu_s(tmp_path, "prepare_data", 1)
     (staging,) = (tmp_path / "store" / ".staging").glob("evaluate-*")
     (tried,) = read_attempts(staging)
-    assert built_s > 0 and tried.ended_at > tried.started_at
+    assert tried.ended_at > tried.started_at
     assert night.gpu_hours == pytest.approx((built_s + 3 * (tried.ended_at - tried.started_at)) / 3600)
     assert night.cost == pytest.approx(2.0 * night.gpu_hours)
 

@@ -51,7 +51,7 @@ def judge_programs(
     from lighteval.tasks.tasks.lcb.codegen_metrics import extract_code
 
     if not has_namespaces():
-        print("warning: no namespaces on this machine, so programs can use the network and write files here", flush=True)
+        print("warning: no namespaces here, so programs can use the network and write files", flush=True)
     programs = [extract_code(final_part(text)) for text in texts]
     judgements = []
     asked = zip(problem_ids, programs, truncated, strict=True)
