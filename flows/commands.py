@@ -181,11 +181,16 @@ def site(arguments: argparse.Namespace) -> int:
 
 
 def nightly(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:  # as in `run`: Prefect's log would tear the live view apart
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     from flows.nightly_run import spend_night
 
     keys = ("targets", "overrides", "store", "launch", "cluster", "jobs", "fresh_seed", "drop", "max_extra_samples")
     parameters = {key: getattr(arguments, key) for key in (*keys, "price_per_gpu_hour", "notify")}
-    return spend_night({"recipes": arguments.recipes or None, **parameters})
+    return spend_night({"recipes": arguments.recipes or None, **parameters}, console if console.is_terminal else None)
 
 
 def ledger(arguments: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from flows.nights_view import write_page
 from flows.notify import load_blocks, notify_all, notify_broken
 from flows.plan import Plan, make_plan
 from flows.recipe import load_recipe
+from flows.reproduce import TERMINAL
 from flows.targets import TargetRow, load_targets
 from tasks.core.errors import UserError
 from tasks.core.spelling import nearest
@@ -128,9 +129,12 @@ def _refuse_misfit(row: TargetRow, plan: Plan) -> None:
 
 
 def _publish(night: Night) -> None:
-    """To the flow's log, to Prefect's artifacts, and as an event that an automation can wait for."""
+    """To the terminal or the flow's log, to Prefect's artifacts, and as an event that an automation can wait for."""
     text = f"{night.name} {night.verdict}: {night.reason}"
-    get_run_logger().info(text)
+    if terminal := TERMINAL.get():
+        terminal.print(text, markup=False, highlight=False, soft_wrap=True)
+    else:
+        get_run_logger().info(text)
     key = "night-" + "".join(one if one.isascii() and one.isalnum() else "-" for one in night.name.lower())
     lines = [f"**{night.verdict}** {night.reason}", *(f"- {change}" for change in night.changes)]
     create_markdown_artifact(key=key, markdown="\n".join(lines), description=f"night {night.number}")

@@ -1,4 +1,4 @@
-"""`r1 nightly`: the flow `nightly` in this process, for cron or by hand; its log goes to the terminal."""
+"""`r1 nightly`: the flow `nightly` in this process, by hand with a live view, for cron with log lines."""
 
 import logging
 import os
@@ -6,10 +6,12 @@ import sys
 from typing import Any
 
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from rich.console import Console
 
 from flows.commands import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from flows.nightly import nightly
 from flows.nights_view import show_ledger
+from flows.reproduce import TERMINAL
 from flows.server import OwnServer
 from tasks.core.store import Store, store_root
 
@@ -20,11 +22,12 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
-def spend_night(parameters: dict[str, Any]) -> int:
-    """Spend one night and print its verdicts; the exit code is 1 where one is regressed or failed.
+def spend_night(parameters: dict[str, Any], terminal: Console | None) -> int:
+    """Spend one night, shown live on `terminal` if there is one, and print its verdicts.
 
-    Raises UserError as the flow does.
+    Returns the exit code, 1 where a verdict is regressed or failed. Raises UserError as the flow does.
     """
+    TERMINAL.set(terminal)
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_without_traceback)
     server = None if os.environ.get("PREFECT_API_URL") else OwnServer()

@@ -6,9 +6,11 @@ Prefect's own cache is off, because the store is the truth. What Prefect keeps o
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED
 from concurrent.futures import wait as wait_for_futures
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, State
 from prefect.task_runners import ThreadPoolTaskRunner
+from rich.console import Console
+from rich.text import Text
 
 from flows.build import Builder, Built, Event, Listener, StageFailed, Stopped, cores_per_stage
 from flows.guard import start_guard
@@ -28,10 +32,13 @@ from flows.plan import Plan, PlannedStage, look_ahead, make_plan, only_for, refu
 from flows.preflight import preflight
 from flows.recipe import load_recipe
 from flows.smoke import smoke as in_small
+from flows.view import RunView
 from slurm.job import RETRIES, TRY_AGAIN, Cause, Launcher
 from tasks.core.store import Store, check_writable, store_root
 
 RETRY_DELAY_S = 10
+TERMINAL: ContextVar[Console | None] = ContextVar("TERMINAL", default=None)
+"""Where the flows show what they do; None: in their logs."""
 
 Futures = dict[str, PrefectConcurrentFuture[Any]]
 
@@ -66,17 +73,28 @@ def reproduce(
     to build with all that they read, as in `r1 run`.
     Returns {"run_id", "report": path or None, "stages": {name: {"fingerprint", "cached", "metrics"}}}.
     """
-    log = get_run_logger().info
     root = store_root(store)
     check_writable(root)
     read = load_recipe(recipe, overrides or ())
     plan = only_for(make_plan(in_small(read, root)[0] if smoke else read), until or ())
     refuse_unknown_stages(plan, rebuild or ())
     launcher = make_launcher(launch, cluster, plan)
-    for warning in preflight(plan, look_ahead(plan, Store(root), frozenset(rebuild or ())), Store(root), launch):
-        log(f"warning: {warning}")
-    start_guard(root, launch, cluster)
-    return run_plan(plan, Store(root), launcher, _log_events(log), frozenset(rebuild or ()), jobs, [])
+    with _shown(plan) as listen:
+        for warning in preflight(plan, look_ahead(plan, Store(root), frozenset(rebuild or ())), Store(root), launch):
+            listen(Event(plan.recipe.name, "warning", warning))
+        start_guard(root, launch, cluster)
+        return run_plan(plan, Store(root), launcher, listen, frozenset(rebuild or ()), jobs, [])
+
+
+@contextmanager
+def _shown(plan: Plan) -> Iterator[Listener]:
+    """A live line per stage on TERMINAL where there is one, else lines in the flow's log."""
+    if (terminal := TERMINAL.get()) is None:
+        yield _log_events(get_run_logger().info)
+        return
+    terminal.print(Text(" ".join([plan.recipe.name, *plan.recipe.overrides]), "bold"), soft_wrap=True)
+    with RunView(terminal, plan) as view:
+        yield view.listen
 
 
 def run_plan(

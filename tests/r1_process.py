@@ -1,8 +1,10 @@
 """The `r1` command in processes of its own, and what the tests of processes share."""
 
 import contextlib
+import errno
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -43,6 +45,24 @@ class R1:
         assert process.returncode == exit_code, output
         assert "Traceback" not in output
         return str(output)
+
+    def on_terminal(self, *arguments: str | Path, exit_code: int = 0) -> str:
+        """Run it to its end on a pseudo-terminal; returns what it wrote there, control sequences and all."""
+        ours, theirs = pty.openpty()
+        process = self.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        output = b""
+        while True:
+            try:
+                output += os.read(ours, 65536)
+            except OSError as error:  # Linux tells the end of a pseudo-terminal so
+                assert error.errno == errno.EIO
+                break
+        os.close(ours)
+        text = output.decode()
+        assert process.wait() == exit_code, text
+        assert "Traceback" not in text
+        return text
 
     def runs(self) -> list[dict[str, Any]]:
         """Every run.json of the store, oldest first."""

@@ -1,6 +1,7 @@
 """The flow `nightly` on a real Prefect server, with a real evaluation of a model that has learnt nothing: 0 % right."""
 
 import json
+import re
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -228,13 +229,26 @@ def test_nightly_with_a_mistake_is_refused_before_anything_runs(nightly, tmp_pat
     assert not list((tmp_path / "store").glob("[a-z]*/*/record.json")) and not (tmp_path / "store" / FOLDER).exists()
 
 
-def test_command_nightly_prints_its_verdicts_and_ledger_lists_them(r1, tmp_path):
-    recipe = tmp_path / "tiny.yaml"
+@pytest.fixture
+def targets(tmp_path):
+    """A file with one target, which the tiny recipe misses by far."""
+    recipe, targets = tmp_path / "tiny.yaml", tmp_path / "targets.yaml"
     recipe.write_text(RECIPE)
-    targets = tmp_path / "targets.yaml"
     targets.write_text(f"targets:\n  - {{{_row(0.9).replace('{recipe}', str(recipe))}}}\n")
+    return targets
+
+
+def test_command_nightly_shows_its_stages_live_on_a_terminal(r1, targets):
+    text = r1.on_terminal("nightly", "--targets", targets, exit_code=1)
+    assert "tiny after.seed=1\x1b[0m" in text and re.search(r"after .*running.* s .*━.*\d+/24 completions", text)
+    assert "\x1b[?25l" in text and "\x1b[?25h" in text  # the cursor goes and comes back
+    assert "tiny:after regressed: 0.0 % against 90.0 %" in text and " | INFO " not in text
+
+
+def test_command_nightly_prints_its_verdicts_and_ledger_lists_them(r1, targets):
     output = r1("nightly", "--targets", targets, "--set", "after.max_new_tokens=500", exit_code=1)
     assert "set max_new_tokens to at most" in output and "failed" in output
+    assert re.search(r"INFO +\| .*base: built", output) and "\x1b[" not in output
     listed = r1("ledger")
     assert "tiny:after  failed" in listed and "night 1, tiny:after failed: stage after failed: evaluate" in listed
     assert json.loads(r1("ledger", "--json"))[0]["verdict"] == "failed"

@@ -1,8 +1,6 @@
 """What a person sees: plain lines in a pipe, a live table on a terminal, and the table of results."""
 
-import errno
 import os
-import pty
 import re
 from types import SimpleNamespace
 
@@ -97,18 +95,7 @@ def test_lines_in_a_pipe_tell_at_once_where_a_job_stands_but_not_each_number_tha
 
 def test_run_on_a_terminal_shows_a_live_line_per_stage(r1):
     recipe = r1.recipe("  first: {stage: toy, step_s: 0.5}\n  second: {stage: toy, source: first}\n")
-    ours, theirs = pty.openpty()
-    process = r1.start("run", recipe, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    output = b""
-    while True:
-        try:
-            output += os.read(ours, 65536)
-        except OSError as error:  # Linux tells the end of a pseudo-terminal so
-            assert error.errno == errno.EIO
-            break
-    assert process.wait() == 0
-    text = output.decode()
+    text = r1.on_terminal("run", recipe)
     assert "\x1b[?25l" in text and "\x1b[?25h" in text  # the cursor goes and comes back
     assert re.search(r"first .*running.* s .*━.*\d/3 steps state [0-9a-f]{4}", text)
     assert re.search(r"second.*waiting", text)
