@@ -19,7 +19,7 @@ def test_job_that_works_ends_with_zero_and_leaves_no_helper(tmp_path):
     job = stage_job(tmp_path)
     assert end_of(launcher().start(job)) == End(0, "")
     assert json.loads((job.directory / "status.json").read_text())["state"] == "done"
-    wait_until(lambda: not stage_pids(tmp_path), 5, "the careless helper's end")
+    wait_until(lambda: not stage_pids(tmp_path), 30, "the careless helper's end")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_job_is_found_again_by_another_launcher_queued_running_and_finished(clus
     first = launcher().start(job)
     second = launcher().find(job)
     assert second.job_id == first.job_id and second.poll() is None
-    wait_until(lambda: second.poll() or "queued" in second.note(), 10, "the queue to show the job")
+    wait_until(lambda: second.poll() or "queued" in second.note(), 30, "the queue to show the job")
     for node in cluster.nodes:
         cluster.scontrol("update", f"NodeName={node}", "State=RESUME")
     wait_for_steps(job)
@@ -88,7 +88,7 @@ def test_job_submitted_twice_at_the_same_time_runs_one_after_the_other(tmp_path)
     job = stage_job(tmp_path, num_steps=10, step_s=0.2, log=str(tmp_path / "starts"))
     one, two = launcher().start(job), launcher().start(job)
     wait_for_steps(job)
-    wait_until(lambda: two.poll() or "Dependency" in two.note(), 10, "the second job to wait for the first")
+    wait_until(lambda: two.poll() or "Dependency" in two.note(), 30, "the second job to wait for the first")
     assert end_of(one) == End(0, "")
     assert end_of(two) == End(0, "")
     assert len((tmp_path / "starts").read_text().splitlines()) == 1 and "done already" in log_of(job)
@@ -160,7 +160,7 @@ def test_job_outlives_an_absent_controller_and_its_end_is_seen_afterwards(cluste
     running = launcher().start(job)
     wait_for_steps(job)
     cluster.stop_controller()
-    wait_until(lambda: running.poll() or "has not answered" in running.note(), 10, "the silence to be noticed")
+    wait_until(lambda: running.poll() or "has not answered" in running.note(), 30, "the silence to be noticed")
     wait_until(lambda: json.loads((job.directory / "status.json").read_text())["state"] == "done", 30, "the stage")
     assert running.poll() is None
     cluster.start_controller()

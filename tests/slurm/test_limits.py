@@ -53,7 +53,7 @@ def _reach_limit(cluster, job, running):
     """Warn the job, and have Slurm end it at its next look."""
     time.sleep(0.6)
     warn(running)
-    wait_until((job.directory / "stop").exists, 10, "the request to stop")
+    wait_until((job.directory / "stop").exists, 30, "the request to stop")
     _end_now(cluster, running)
 
 

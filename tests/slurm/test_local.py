@@ -36,7 +36,7 @@ def _wait_for_steps(job):
 def test_job_that_works_ends_with_zero_and_leaves_no_helper(tmp_path):
     job = _job(tmp_path)
     assert _end(LocalLauncher().start(job)) == End(0, "")
-    wait_until(lambda: not stage_pids(tmp_path), 5, "the careless helper's end")
+    wait_until(lambda: not stage_pids(tmp_path), 30, "the careless helper's end")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_job_that_is_killed_is_told_of_memory(tmp_path):
     end = _end(LocalLauncher().start(_job(tmp_path, fail="die")))
     assert end.exit_code == -signal.SIGKILL
     assert "SIGKILL" in end.error and "memory ran out" in end.error
-    wait_until(lambda: not stage_pids(tmp_path), 5, "the orphaned helper's end")
+    wait_until(lambda: not stage_pids(tmp_path), 30, "the orphaned helper's end")
 
 
 def test_job_cancelled_ends_with_its_helpers(tmp_path):
@@ -96,7 +96,7 @@ def test_job_of_a_dead_flow_is_found_before_it_has_written_anything(tmp_path):
     job = _job(tmp_path, num_steps=10_000, step_s=0.05)
     child = subprocess.Popen(LocalLauncher().commands(job)[0], start_new_session=True)
     try:
-        found = wait_until(lambda: LocalLauncher().find(job), 5, "the process to be found")
+        found = wait_until(lambda: LocalLauncher().find(job), 30, "the process to be found")
         assert not (job.directory / "status.json").exists()
         assert found.poll() is None
         _wait_for_steps(job)
@@ -139,7 +139,7 @@ def test_job_gets_its_cores_and_no_terminal(tmp_path, monkeypatch):
     directory.mkdir()
     running = LocalLauncher().start(Job("toy", directory, num_cpus=3))
     try:
-        wait_until(lambda: (directory / "log.txt").read_text() == "3\n", 10, "the line in the log")
+        wait_until(lambda: (directory / "log.txt").read_text() == "3\n", 30, "the line in the log")
         assert os.getsid(running.leader.pid) == running.leader.pid != os.getsid(0)
     finally:
         running.cancel()

@@ -196,7 +196,7 @@ def test_server_ends_when_the_job_is_cancelled(tmp_path, started):
     wait_for_steps(job)
     running.cancel()
     assert stage_pids(tmp_path) == []
-    wait_until(lambda: not servers(tmp_path), 5, "the server's end")
+    wait_until(lambda: not servers(tmp_path), 30, "the server's end")
 
 
 def test_server_ends_when_the_job_is_cancelled_before_it_answers(tmp_path, started, monkeypatch):
@@ -204,7 +204,7 @@ def test_server_ends_when_the_job_is_cancelled_before_it_answers(tmp_path, start
     running = LocalLauncher().start(learner(tmp_path, BESIDE))
     wait_until(started, 30, "the server's start")
     running.cancel()
-    wait_until(lambda: not servers(tmp_path) and not stage_pids(tmp_path), 5, "the end of all")
+    wait_until(lambda: not servers(tmp_path) and not stage_pids(tmp_path), 30, "the end of all")
     end = running.poll()
     assert end is not None and (end.error, end.cause) == ("interrupted", Cause.INTERRUPTED)
 
@@ -214,7 +214,7 @@ def test_server_and_training_end_when_their_supervisor_is_killed(tmp_path, start
     running = LocalLauncher().start(job)
     wait_for_steps(job)
     os.kill(running.leader.pid, signal.SIGKILL)
-    wait_until(lambda: not servers(tmp_path) and not stage_pids(tmp_path), 10, "the end of all")
+    wait_until(lambda: not servers(tmp_path) and not stage_pids(tmp_path), 30, "the end of all")
     assert end_of(running).exit_code != 0
 
 
@@ -271,7 +271,7 @@ def test_server_on_a_node_of_its_own_serves_the_training_on_the_other(tmp_path, 
     seen = json.loads((job.directory / "metrics.json").read_text())
     assert [seen["SLURMD_NODENAME"], start["SLURMD_NODENAME"]] == list(cluster.nodes)
     assert seen["CUDA_VISIBLE_DEVICES"] == start["CUDA_VISIBLE_DEVICES"] == "0"
-    wait_until(lambda: not servers(tmp_path), 10, "the server's end")
+    wait_until(lambda: not servers(tmp_path), 30, "the server's end")
 
 
 def test_server_on_a_node_of_its_own_is_gone_with_the_cancelled_job(tmp_path, started, cluster):

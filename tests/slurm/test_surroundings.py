@@ -93,7 +93,7 @@ def test_job_is_watched_through_a_time_without_answers(wrap, monkeypatch, tmp_pa
     running = launcher().start(job)
     wait_for_steps(job)
     (tmp_path / "silent").touch()
-    wait_until(lambda: running.poll() or "has not answered for" in running.note(), 10, "the silence to be noticed")
+    wait_until(lambda: running.poll() or "has not answered for" in running.note(), 30, "the silence to be noticed")
     wait_until(lambda: json.loads((job.directory / "status.json").read_text())["state"] == "done", 30, "the stage")
     assert running.poll() is None
     (tmp_path / "silent").unlink()

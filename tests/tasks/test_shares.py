@@ -257,7 +257,7 @@ def test_generate_traces_share_asked_to_stop_pauses_at_once_and_shows_a_hanging_
     process = start(out, "0/2")
     wait_until(lambda: len(committed(out)) == 1 and server.num_hanging == 8, 60, "hanging request")
     progress = desk(out, 0) / "progress.json"
-    wait_until(lambda: read(progress)["done"] == 15, 10, "progress after the last answer")
+    wait_until(lambda: read(progress)["done"] == 15, 30, "progress after the last answer")
     time.sleep(1.5)
     seen = progress.stat().st_mtime_ns
     time.sleep(1)
