@@ -6,7 +6,6 @@ Other trackers are transformers' integrations with settings of their own in the 
 TensorBoard, Weights & Biases and MLflow write to the disk goes to OUT/tracking unless their variables name a place.
 """
 
-import importlib.util
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -20,11 +19,8 @@ if TYPE_CHECKING:
     from transformers import Trainer
 
 MODES = {"offline": "offline", "online": "online", "cloud": "online", "disabled": "disabled"}  # cloud: as it was called
-PACKAGES = {
-    "clearml": "clearml", "codecarbon": "codecarbon", "comet_ml": "comet_ml", "dvclive": "dvclive", "mlflow": "mlflow",
-    "neptune": "neptune", "tensorboard": "tensorboard", "wandb": "wandb",
-}  # fmt: skip
-"""The trackers that `report_to` takes, and the package that each needs."""
+TRACKERS = ("clearml", "codecarbon", "comet_ml", "dvclive", "mlflow", "neptune", "tensorboard", "wandb")
+"""What `report_to` takes; each is the name of the package that it needs."""
 PLACES = {
     "tensorboard": ("TENSORBOARD_LOGGING_DIR", "{}/tensorboard"),
     "wandb": ("WANDB_DIR", "{}"),
@@ -83,22 +79,19 @@ def swanlab_record() -> dict[str, Any]:
     return {"swanlab": {"mode": run.mode, "url": run.url if run.mode == "online" else None, "folder": folder}}
 
 
-def chosen_trackers(block: Mapping[str, Any], key: str) -> list[str]:
-    """What `report_to` in the recipe's block `key` asks for beside SwanLab. Raises UserError for what is not there."""
-    asked = block.get("report_to") or []
-    names = [one for one in ([asked] if isinstance(asked, str) else asked) if one not in ("none", "swanlab")]
-    for name in names:
-        if name not in PACKAGES:
-            raise UserError(
-                f"{key}.report_to names {name!r}{nearest(name, PACKAGES)}: give some of {', '.join(PACKAGES)} (SwanLab "
-                "is always on)."
-            )
-        if not _is_installed(name):
-            raise UserError(
-                f"{key}.report_to names {name!r}, which is not installed: pip install {PACKAGES[name]}, or leave it "
-                "out."
-            )
-    return names
+def chosen_trackers(report_to: str | Sequence[str] | None) -> list[str]:
+    """What `report_to` asks for beside SwanLab."""
+    asked = [report_to] if isinstance(report_to, str) else report_to or []
+    return [name for name in asked if name not in ("none", "swanlab")]
+
+
+def tracker_mistake(report_to: str | Sequence[str] | None) -> str | None:
+    """Completes "sft.report_to ..." where it names what is no tracker."""
+    for name in chosen_trackers(report_to):
+        if name not in TRACKERS:
+            allowed = ", ".join(TRACKERS)
+            return f"names {name!r}{nearest(name, TRACKERS)}: give some of {allowed} (SwanLab is always on)"
+    return None
 
 
 def prepare_trackers(names: Sequence[str], out: Path) -> None:
@@ -134,8 +127,3 @@ def _mode() -> str:
     if given not in MODES:
         raise UserError(f"SWANLAB_MODE is {given!r}: set it to {', '.join(MODES)}, or leave it out (offline).")
     return MODES[given]
-
-
-def _is_installed(name: str) -> bool:
-    also = ("tensorboardX",) if name == "tensorboard" else ()
-    return any(importlib.util.find_spec(module) is not None for module in (PACKAGES[name], *also))

@@ -46,7 +46,7 @@ def trainer_arguments(
     refuse_missing_packages(block)
     defaults = {"save_steps": SAVE_EVERY_STEPS, "save_total_limit": KEEP_CHECKPOINTS, "disable_tqdm": True}
     defaults["logging_nan_inf_filter"] = False
-    trackers = chosen_trackers(block, key)
+    trackers = chosen_trackers(block.get("report_to"))
     prepare_trackers(trackers, out)
     ours |= {"output_dir": str(out / "work" / "checkpoints"), "seed": seed, "report_to": trackers or "none"}
     if not torch.cuda.is_available():

@@ -11,6 +11,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, ValidationError, core_schema
 
 from tasks.core.spelling import nearest, yaml_hint
+from tasks.core.trackers import tracker_mistake
 from tasks.core.trl_policy import CHECKPOINT_KEYS, MANAGED_KEYS, OPERATIONAL_KEYS, REMOVED_KEYS
 from tasks.core.trl_source import CONFIG_FILES, TrlKey, trl_keys
 
@@ -77,6 +78,8 @@ class TrlBlock:
         if not keys[key].accepts(value):
             hint = yaml_hint(value) if isinstance(value, str) or keys[key].annotation.startswith("str") else ""
             return f"is {value!r}, but TRL's {self.config} wants {keys[key].wanted}{hint}"
+        if key == "report_to":
+            return tracker_mistake(value)
         if isinstance(value, dict) and value.get("trust_remote_code"):
             return f"holds trust_remote_code: {MANAGED_KEYS['trust_remote_code']}"
         return None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.core.errors import UserError
+from tasks.core.trackers import chosen_trackers
 
 EXTRA = "pip install -e '.[gpu]'"
 _FLASH = "pip install flash-attn --no-build-isolation"
@@ -47,6 +48,7 @@ def missing_packages(block: Mapping[str, Any], lora: Any = None) -> list[str]:
     not whether it fits the GPU.
     """
     needs = [*_of_optimiser(block), *_of_model(block.get("model_init_kwargs") or {})]
+    needs += [(f"report_to: {name}", name, f"pip install {name}") for name in _trackers(block)]
     if lora is not None and lora.base_bits is not None:
         needs.append((f"lora.base_bits: {lora.base_bits}", "bitsandbytes", EXTRA))
     if block.get("use_liger_kernel"):
@@ -64,6 +66,12 @@ def refuse_missing_packages(block: Mapping[str, Any], lora: Any = None) -> None:
     """Raise UserError that names every missing package, before any weights are loaded."""
     if sentences := missing_packages(block, lora):
         raise UserError(" ".join(sentences))
+
+
+def _trackers(block: Mapping[str, Any]) -> list[str]:
+    """`tensorboardX` stands in for TensorBoard."""
+    names = chosen_trackers(block.get("report_to"))
+    return [name for name in names if name != "tensorboard" or not _is_installed("tensorboardX")]
 
 
 def _of_optimiser(block: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -29,6 +29,8 @@ def nothing_is_installed(monkeypatch):
         ),
         ({"model_init_kwargs": {"attn_implementation": "kernels-community/flash-attn2"}}, "needs the package kernels"),
         ({"model_init_kwargs": {"use_kernels": True}}, "needs the package kernels"),
+        ({"report_to": ["swanlab", "mlflow"]}, "report_to: mlflow needs the package mlflow"),
+        ({"report_to": "tensorboard"}, "report_to: tensorboard needs the package tensorboard"),
     ],
 )
 def test_missing_package_is_named_with_its_key(block, words):
@@ -56,6 +58,11 @@ def test_quantised_base_without_bitsandbytes_is_refused_before_anything_is_loade
 def test_kernels_from_the_hub_stand_in_for_flash_attention(monkeypatch):
     monkeypatch.setattr(trl_requirements, "_is_installed", lambda package: package == "kernels")
     assert missing_packages({"model_init_kwargs": {"attn_implementation": "flash_attention_2"}}) == []
+
+
+def test_tensorboardx_stands_in_for_tensorboard(monkeypatch):
+    monkeypatch.setattr(trl_requirements, "_is_installed", lambda package: package == "tensorboardX")
+    assert missing_packages({"report_to": "tensorboard"}) == []
 
 
 def test_optimisers_are_names_that_transformers_knows():
