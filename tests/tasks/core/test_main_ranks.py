@@ -24,6 +24,10 @@ SFT = {
     "max_steps": 8, "per_device_train_batch_size": 4, "learning_rate": 3e-3, "max_length": 128, "bf16": False,
     "gradient_checkpointing": False, "logging_steps": 1, "save_steps": 100,
 }  # fmt: skip
+GRPO = {
+    "max_steps": 8, "per_device_train_batch_size": 4, "num_generations": 4, "max_completion_length": 12, "bf16": False,
+    "gradient_checkpointing": False, "logging_steps": 1, "save_steps": 100,
+}  # fmt: skip
 
 
 def launch(out: Path, stage: str, config: dict[str, Any], **inputs: Path) -> "subprocess.CompletedProcess[str]":
@@ -92,6 +96,34 @@ def test_status_of_ranks_keeps_the_first_final_word_but_for_an_interruption(
         ranks[rank].end(ending)
     status = read_json(tmp_path / "status.json")
     assert (status["state"], status["error"]) == (state, error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "config", "num_rows", "error"),
+    [
+        ("train_sft", {"sft": SFT | {"learning_rate": 1e37, "warmup_steps": 0}}, 1, "the gradient of step 2 is NaN. "),
+        (
+            "train_grpo",
+            {"grpo": GRPO, "rewards": {"countdown": 1.0}, "health": {"max_zero_reward_steps": 2}},
+            2,
+            "every reward was 0 for 2 steps, to step 2. ",
+        ),
+    ],
+)
+def test_training_of_two_ranks_that_goes_wrong_ends_on_both_and_is_told_once_by_the_first(
+    tmp_path: Path, stage: str, config: dict[str, Any], num_rows: int, error: str
+) -> None:
+    problems = make_problems(tmp_path / "problems")
+    inputs = {"model": make_base(tmp_path / "base")}
+    inputs |= (
+        {"problems": problems} if stage == "train_grpo" else {"traces": make_traces(tmp_path / "traces", problems)}
+    )
+    ended = launch(tmp_path / "out", stage, config | {"seed": 0}, **inputs)
+    status = read_json(tmp_path / "out" / "status.json")
+    assert (status["exit_code"], status["cause"]) == (2, "unhealthy"), ended.stderr
+    assert status["error"].startswith(f"unhealthy: {error}")
+    assert len(history_of(tmp_path / "out")) == num_rows and not (tmp_path / "out" / "model").exists()
 
 
 @pytest.mark.slow
