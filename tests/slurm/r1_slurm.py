@@ -49,9 +49,9 @@ class SlurmR1(R1):
         record: dict[str, Any] = json.loads(path.read_text())
         return record
 
-    def wait_for_steps(self, least: int = 1) -> None:
-        """Wait until a toy that is not ready yet has saved so many steps."""
-        wait_until(lambda: max(self._steps(), default=0) >= least, 120, f"{least} steps")
+    def wait_for_steps(self, least: int = 1, num_toys: int = 1) -> None:
+        """Wait until so many toys that are not ready yet have each saved so many steps."""
+        wait_until(lambda: sum(step >= least for step in self._steps()) >= num_toys, 120, f"{least} steps")
 
     def _steps(self) -> list[int]:
         return [json.loads(path.read_text())[0] for path in toy_checkpoints(self.store)]

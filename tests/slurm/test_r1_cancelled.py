@@ -29,7 +29,7 @@ def test_run_interrupted_ends_its_jobs_and_the_next_run_resumes(slurm_r1, number
     recipe = slurm_r1.recipe("".join(stages))
     process = slurm_r1.start_run(recipe)
     wait_until(lambda: sorted(queue()) == ["PENDING", "RUNNING", "RUNNING"], 60, "two jobs to run, and one to wait")
-    wait_until(lambda: len(_starts(log)) == 2, 60, "both to begin")
+    slurm_r1.wait_for_steps(num_toys=2)
     gone_after_s, output = _interrupt(process, number)
     assert process.returncode == exit_code, output
     assert gone_after_s < LIMIT_S
