@@ -9,40 +9,15 @@ from threading import Thread
 import pytest
 from r1_process import wait_until
 from small_disk import fill, small_disk
+from tiny_night import STAGES, SURE
 
 from tasks.core.attempts import read_attempts
 from tasks.core.errors import UserError
 from tasks.core.store.nights import FOLDER, Night, NightScore, Verdict, append_night, read_nights
 from tasks.core.store.provenance import collect_provenance
 
-RECIPE = """\
-name: tiny
-description: A model from random weights, asked twelve problems
-seed: 3
-stages:
-  base:
-    stage: fetch_model
-    source: scratch
-    scratch: {architecture: llama, hidden_size: 16, intermediate_size: 32, num_layers: 1, num_heads: 2,
-              max_positions: 128, max_integer: 100}
-  problems:
-    stage: prepare_data
-    source: {kind: countdown, num_numbers: [3], max_number: 10, max_target: 99, operators: "+-*", prompt: tokens}
-    num_train: 4
-    num_eval: 12
-  after:
-    stage: evaluate
-    model: base
-    problems: problems
-    benchmark: countdown
-    num_questions: null
-    num_samples: 2
-    temperature: 1.0
-    top_p: 1.0
-    max_new_tokens: 8
-    engine: transformers
-"""
-ROW = "recipe: {recipe}, stage: after, value: {value}, num_questions: 1000, fixed_questions: true, source: a test"
+RECIPE = f"name: tiny\ndescription: A model from random weights, asked twelve problems\nseed: 3\nstages:\n{STAGES}"
+ROW = f"recipe: {{recipe}}, stage: after, value: {{value}}, {SURE}"
 
 
 @pytest.fixture

@@ -3,38 +3,13 @@
 import pytest
 from r1_process import wait_until
 from r1_slurm import kill, queue, submitted, wait_for_jobs
+from tiny_night import STAGES, SURE
 
 from tasks.core.store.nights import read_nights
 
-SURE = "num_questions: 1000, fixed_questions: true, source: a test"
-STAGES = """\
-  base:
-    stage: fetch_model
-    source: scratch
-    scratch: {architecture: llama, hidden_size: 16, intermediate_size: 32, num_layers: 1, num_heads: 2,
-              max_positions: 128, max_integer: 100}
-  problems:
-    stage: prepare_data
-    source: {kind: countdown, num_numbers: [3], max_number: 10, max_target: 99, operators: "+-*", prompt: tokens}
-    num_train: 4
-    num_eval: 12
-  after:
-    stage: evaluate
-    model: base
-    problems: problems
-    benchmark: countdown
-    num_questions: null
-    num_samples: 2
-    temperature: 1.0
-    top_p: 1.0
-    max_new_tokens: 16
-    engine: transformers
-    resources: {gpus: 1}
-"""
-
 
 def test_night_on_a_cluster_is_killed_and_the_next_one_ends_its_job_and_has_a_verdict(slurm_r1, drained, tmp_path):
-    recipe, targets = slurm_r1.recipe(STAGES, "tiny"), tmp_path / "targets.yaml"
+    recipe, targets = slurm_r1.recipe(STAGES + "    resources: {gpus: 1}\n", "tiny"), tmp_path / "targets.yaml"
     targets.write_text(f"targets:\n  - {{recipe: {recipe}, stage: after, value: 0.9, {SURE}}}\n")
     command = ("nightly", "--targets", targets, *slurm_r1.launch, "--price-per-gpu-hour", "3")
     killed = slurm_r1.start(*command)
